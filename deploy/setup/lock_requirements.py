@@ -1,0 +1,160 @@
+"""Writes the two requirements locks from pyproject.toml, and measures what they cost to install.
+
+Run by `make lock`. Never installs anything: prepare_environment.py does, with plain pip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.markers import Marker
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNTIME_LOCK = "requirements.lock"
+DEV_LOCK = "requirements-dev.lock"
+OLDEST_PYTHON = "3.11"
+SUPPORTED = [
+    {
+        "sys_platform": system,
+        "platform_machine": machine,
+        "platform_system": {"linux": "Linux", "darwin": "Darwin"}[system],
+        "platform_python_implementation": "CPython",
+        "implementation_name": "cpython",
+        "python_version": python.rpartition(".")[0],
+        "python_full_version": python,
+    }
+    for system, machine in (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"))
+    for python in ("3.11.0", "3.11.9", "3.12.0", "3.13.0")
+]
+HEADER = """\
+# Written by `make lock` from pyproject.toml: edit that, not this.
+# For Python 3.11 to 3.13 on Linux x86_64 and aarch64 and on macOS arm64; installed with plain
+# `pip install --require-hashes -r {name}`.
+# measured: {packages} packages, {download} MB to download, {disk} MB on disk ({where})
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one lock costs on one machine: packages, MB to download, MB once installed."""
+
+    packages: int
+    download: int
+    disk: int
+
+
+def resolve(uv: str, output: Path, extra: list[str], *, upgrade: bool) -> None:
+    """Lets uv resolve pyproject.toml for every supported platform into `output`.
+
+    No index host, path or machine name reaches the file. Versions already in `output` are kept
+    unless `upgrade`.
+    """
+    command = [uv, "pip", "compile", "pyproject.toml", "--universal", "--generate-hashes"]
+    command += ["--python-version", OLDEST_PYTHON, "--no-header", "--no-strip-extras", "--quiet"]
+    command += ["--only-binary", ":all:", "--emit-build-options"]
+    command += ["--output-file", str(output), *extra, *(["--upgrade"] if upgrade else [])]
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+def without_idle_markers(text: str) -> str:
+    """Drops each marker that holds on every supported platform and Python: nearly all of them.
+
+    uv repeats the supported platforms on every line. With that clause, pip on any other machine
+    would install nothing and call it a success; without it, pip says what has no build there.
+    """
+    lines = []
+    for line in text.splitlines():
+        requirement, separator, rest = line.partition(" ; ")
+        marker = rest.removesuffix("\\").strip()
+        idle = (
+            separator
+            and requirement[0].isalnum()
+            and all(Marker(marker).evaluate(where) for where in SUPPORTED)
+        )
+        lines.append(requirement + " \\" * rest.endswith("\\") if idle else line)
+    return "\n".join(lines) + "\n"
+
+
+def with_bare_names(text: str) -> str:
+    """Repeats each `name[extra]==version` block as `name==version`.
+
+    In hash mode pip takes the two for different requirements, and wants both to be pinned.
+    """
+    block = re.compile(r"^([\w.\-]+)\[[^\]]+\](==.*\n(?:    --hash.*\n)+)", re.M)
+    return block.sub(lambda match: f"{match[1]}{match[2]}{match[0]}", text)
+
+
+def measure(wheels: Path) -> dict[str, Cost]:
+    """The cost of every wheel in a folder, by normalised name. Bytecode doubles Python sources."""
+    costs = {}
+    for wheel in wheels.glob("*.whl"):
+        with zipfile.ZipFile(wheel) as archive:
+            sizes = [
+                entry.file_size * (2 if entry.filename.endswith(".py") else 1)
+                for entry in archive.infolist()
+            ]
+        name = normalised(wheel.name.split("-")[0])
+        costs[name] = Cost(1, wheel.stat().st_size, sum(sizes))
+    return costs
+
+
+def normalised(name: str) -> str:
+    """A distribution's name as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pinned(text: str) -> set[str]:
+    """Normalised names of the distributions that a lock pins."""
+    return {normalised(name) for name in re.findall(r"^([\w.\-]+)(?:\[[^\]]*\])?==", text, re.M)}
+
+
+def with_header(name: str, text: str, costs: dict[str, Cost]) -> str:
+    """The lock's text under the header that prepare_environment.py announces."""
+    mine = [cost for package, cost in costs.items() if package in pinned(text)]
+    mega = 1_000_000
+    header = HEADER.format(
+        name=name,
+        packages=len(mine),
+        download=round(sum(cost.download for cost in mine) / mega),
+        disk=round(sum(cost.disk for cost in mine) / mega),
+        where=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+    )
+    return header + text
+
+
+def main() -> None:
+    """Resolves both locks, downloads the larger one once to measure both, and writes them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--uv", default="uv", help="the uv to resolve with")
+    parser.add_argument("--upgrade", action="store_true", help="take the newest allowed versions")
+    arguments = parser.parse_args()
+    runtime, dev = ROOT / RUNTIME_LOCK, ROOT / DEV_LOCK
+    resolve(arguments.uv, runtime, [], upgrade=arguments.upgrade)
+    constrained = ["--group", "dev", "--constraints", RUNTIME_LOCK]
+    resolve(arguments.uv, dev, constrained, upgrade=arguments.upgrade)
+    texts = {
+        lock: with_bare_names(without_idle_markers(lock.read_text())) for lock in (runtime, dev)
+    }
+    for lock, text in texts.items():
+        lock.write_text(text)
+    with tempfile.TemporaryDirectory() as folder:
+        print("Downloading every locked wheel once, to measure them ...", flush=True)
+        download = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes"]
+        download += ["--dest", folder, "--requirement", DEV_LOCK]
+        subprocess.run(download, cwd=ROOT, check=True)
+        costs = measure(Path(folder))
+    for lock, text in texts.items():
+        lock.write_text(with_header(lock.name, text, costs))
+        print(f"{lock.name}: {len(pinned(text))} packages")
+
+
+if __name__ == "__main__":
+    main()
