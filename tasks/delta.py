@@ -1,0 +1,170 @@
+"""Datasets as Delta tables: making, opening and appending to them.
+
+Owns the table format and what its failures mean to a person. Never touches the meaning of a row.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from tasks.facts import StoreError
+from tasks.places import Place
+from tasks.scans import first_line
+from tasks.schemas import SCHEMA_VERSION, Dataset
+
+_VERSION_SETTING = "fleetcast.schemaVersion"
+_RETENTION = "interval 366 days"
+"""How long a pinned version stays readable; an older one is replayed by `known_at`."""
+
+_COMMIT_RETRIES = 1000
+_ATTEMPTS = 10_000
+"""How often a commit is judged anew; each time, one of the writers gets on."""
+
+_LONGEST_WAIT = 0.5
+"""Seconds before the next attempt."""
+
+_ROWS_PER_GROUP = 131_072
+"""Rows are sorted by instrument: a group of this size holds some fifty ten-year histories."""
+
+_CONFLICT = "Concurrent transaction"
+
+
+def open_table(place: Place, dataset: Dataset) -> DeltaTable:
+    """The dataset's table at its newest version; made if there is none.
+
+    Raises:
+        StoreError: it can't be made, or what is there can't be read.
+    """
+    table = find_table(place, dataset)
+    if table is not None:
+        return table
+    try:
+        return DeltaTable.create(
+            place.address(dataset.name),
+            dataset.schema,
+            mode="ignore",
+            name=dataset.name,
+            description=f"fleetcast: {dataset.meaning}",
+            configuration={
+                _VERSION_SETTING: str(SCHEMA_VERSION),
+                "delta.appendOnly": "true",
+                "delta.logRetentionDuration": _RETENTION,
+                "delta.deletedFileRetentionDuration": _RETENTION,
+            },
+            raise_if_key_not_exists=False,
+        )
+    except (DeltaError, OSError) as error:
+        table = find_table(place, dataset)
+        if table is None:  # else another process made it in the meantime
+            raise _unwritable(place, dataset, error) from error
+        return table
+
+
+def find_table(place: Place, dataset: Dataset, version: int | None = None) -> DeltaTable | None:
+    """The dataset's table at `version`, by default the newest; None where it was never made.
+
+    Raises:
+        StoreError: its log is damaged, the version is gone, or a newer fleetcast wrote it.
+    """
+    address = place.address(dataset.name)
+    try:
+        table = DeltaTable(address, version=version)
+        written_by = int(table.metadata().configuration.get(_VERSION_SETTING, "0"))
+    except TableNotFoundError:
+        return None
+    except (DeltaError, OSError, ValueError) as error:
+        if version is not None and _openable(address):
+            raise StoreError(
+                f"Version {version} of {dataset.name} in {place.url} is not there (any more): "
+                f"versions are kept for {_RETENTION.removeprefix('interval ')}. Read by as_of."
+            ) from error
+        raise StoreError(
+            f"The commit log {address}/_delta_log can't be read: {first_line(error)}. Restore "
+            "this folder from a backup."
+        ) from error
+    if written_by > SCHEMA_VERSION:
+        raise StoreError(
+            f"The dataset {dataset.name} in {place.url} has schema version {written_by}; this "
+            f"fleetcast knows versions up to {SCHEMA_VERSION}. Install a newer fleetcast."
+        )
+    return table
+
+
+def commit(place: Place, dataset: Dataset, judge: Callable[[DeltaTable], pa.Table]) -> pa.Table:
+    """Appends what `judge` finds missing from the newest snapshot, in one commit.
+
+    If somebody else commits between the judgement and the append, nothing is written and the rows
+    are judged anew. That makes "compare, then append" one step, on every file system that Delta
+    can use.
+
+    Args:
+        place: the store's.
+        dataset: whose table it is.
+        judge: from a snapshot to the rows to append, in the dataset's schema and order.
+
+    Returns:
+        The rows appended, which may be none.
+
+    Raises:
+        StoreError: the commit failed for another reason; what was there is intact.
+    """
+    for attempt in range(_ATTEMPTS):
+        if attempt:  # let writers get apart
+            longest = min(_LONGEST_WAIT, 0.02 * 2.0 ** min(attempt, 10))
+            time.sleep(random.uniform(0.0, longest))  # noqa: S311
+        table = open_table(place, dataset)
+        rows = judge(table)
+        if not rows.num_rows or _append(place, dataset, table, rows):
+            return rows
+    raise StoreError(
+        f"The commit to {dataset.name} in {place.url} gave way {_ATTEMPTS} times to commits of "
+        "others. Nothing was written. Run fewer writers at once, and run again."
+    )
+
+
+def _append(place: Place, dataset: Dataset, table: DeltaTable, rows: pa.Table) -> bool:
+    """Appends `rows` unless somebody has appended since `table` was opened; whether it did."""
+    properties = CommitProperties(
+        custom_metadata={_VERSION_SETTING: str(SCHEMA_VERSION)},
+        max_commit_retries=_COMMIT_RETRIES,
+        # Commits of one application conflict, where plain appends would not.
+        app_transactions=[Transaction("fleetcast", table.version() + 1)],
+    )
+    try:
+        write_deltalake(
+            table,
+            rows,
+            mode="append",
+            commit_properties=properties,
+            writer_properties=WriterProperties(
+                compression="ZSTD", max_row_group_size=_ROWS_PER_GROUP
+            ),
+        )
+    except CommitFailedError as error:
+        if _CONFLICT in str(error):
+            return False
+        raise _unwritable(place, dataset, error) from error
+    except (DeltaError, OSError) as error:
+        raise _unwritable(place, dataset, error) from error
+    return True
+
+
+def _openable(address: str) -> bool:
+    try:
+        DeltaTable(address)
+    except (DeltaError, OSError, ValueError, TableNotFoundError):
+        return False
+    return True
+
+
+def _unwritable(place: Place, dataset: Dataset, error: Exception) -> StoreError:
+    return StoreError(
+        f"The dataset {dataset.name} in {place.url} can't be written: {first_line(error)}. What "
+        "was there is intact. Make room or make the store writable, and run again."
+    )

@@ -1,0 +1,339 @@
+"""The store: datasets of facts and derived rows, appended and never edited, and a few files.
+
+Owns commits, as-of reads and pinned versions. Never touches what the numbers in a row mean.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+
+from tasks import delta, facts, places, scans
+from tasks.columns import words_of
+from tasks.facts import StoreError
+from tasks.rows import match, ordered
+from tasks.schemas import DATASETS, Dataset
+
+__all__ = ["FactCounts", "Store", "StoreError"]
+
+
+@dataclass(frozen=True)
+class FactCounts:
+    """What a commit of facts did; the first three add up to the rows given.
+
+    Attributes:
+        new: rows whose key was not in the store.
+        changed: rows that differ from the latest of their key.
+        unchanged: rows that say nothing new; they are not written.
+        known_at: the latest `known_at` among the rows written, None where none was. A run that
+            must see its own commit has an `as_of` no earlier than this.
+    """
+
+    new: int
+    changed: int
+    unchanged: int
+    known_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store at a place: cheap to open, without a connection, safe for many processes at once."""
+
+    place: places.Place
+
+    @classmethod
+    def open(cls, url: str | Path, *, create: bool = True) -> Store:
+        """The store in a folder, or at a file://, s3:// or gs:// URL.
+
+        Args:
+            url: the place. Credentials of an object store come from the environment, in the
+                variables that its own tools use.
+            create: True: check that the place can be written, and make what is not there yet.
+                False: the store must be there; it is only looked at, so it may be read-only.
+
+        Raises:
+            StoreError: the place is a file, can't be written, is nearly full, is not a store, or
+                was written by a newer fleetcast.
+        """
+        place = places.locate(url)
+        if create:
+            places.check_writable(place)
+            for dataset in DATASETS.values():
+                delta.open_table(place, dataset)
+            return cls(place)
+        places.check_folder(place)
+        there = [delta.find_table(place, one) for one in DATASETS.values()]
+        if all(table is None for table in there):
+            raise StoreError(
+                f"There is no store at {place.url}. Check the address, or run `fleetcast nightly` "
+                "or `fleetcast ingest` to make one."
+            )
+        return cls(place)
+
+    @property
+    def url(self) -> str:
+        """The address, without secrets: an absolute path, or a URL."""
+        return self.place.url
+
+    @property
+    def local_path(self) -> Path | None:
+        """The store's folder, None where it is not on this machine."""
+        return self.place.local_path
+
+    def commit_facts(self, dataset: str, rows: pa.Table, *, now: datetime) -> FactCounts:
+        """Writes what is new or changed in `rows`, in one commit.
+
+        A new key keeps the `known_at` and `assumed` that its row proposes (without one: `now`). A
+        changed key is known at `now`, or just after the latest known of its key, whichever is
+        later, and is not assumed. Numbers within a relative 1e-9 are unchanged. Nobody else can
+        commit between the comparison and the write.
+
+        Args:
+            dataset: name of a dataset of facts.
+            rows: one row per key. `known_at`, `assumed`, `op` (upsert, hold) and columns that may
+                be null may be left out; `row_hash` is always computed.
+            now: the instant of the commit.
+
+        Raises:
+            StoreError: the rows don't fit the dataset, two rows of one key disagree, or the store
+                can't be read or written. Nothing was written then.
+        """
+        spec = _dataset(dataset, fact=True)
+        now = _instant("now", now)
+        stamps = {"known_at": now, "assumed": False, "row_hash": "", **_default_op(spec)}
+        rows = facts.conform(_without(rows, "row_hash"), spec, stamps)
+        rows = facts.hashed(rows, spec)
+        given = rows.num_rows
+        rows = facts.distinct(rows, spec)
+        repeated = given - rows.num_rows
+        wanted = [*spec.key, *spec.compared, "known_at", "row_hash"]
+        news = facts.Revision(rows.slice(0, 0), 0, 0, 0)
+
+        def judge(table: DeltaTable) -> pa.Table:
+            nonlocal news
+            stored = scans.scan(self.place, spec, table, wanted, scans.around(rows, spec))
+            news = facts.revise(rows, facts.latest(stored, spec.key), spec, now)
+            return news.rows
+
+        known_at = pc.max(delta.commit(self.place, spec, judge)["known_at"]).as_py()
+        return FactCounts(news.new, news.changed, news.unchanged + repeated, known_at)
+
+    def append_once(self, dataset: str, rows: pa.Table, *, now: datetime) -> int:
+        """Writes the rows whose id is not in the store yet, in one commit, known at `now`.
+
+        Args:
+            dataset: name of a dataset of derived rows.
+            rows: the rows; of several with one id, one is kept. Columns that may be null may be
+                left out; `known_at` is always `now`.
+            now: the instant of the commit.
+
+        Returns:
+            How many rows were written.
+
+        Raises:
+            StoreError: the rows don't fit the dataset, or the store can't be read or written.
+                Nothing was written then.
+        """
+        spec = _dataset(dataset, fact=False)
+        stamps = {"known_at": _instant("now", now)}
+        rows = facts.conform(_without(rows, "known_at"), spec, stamps)
+        rows = facts.earliest(rows, spec.key)
+
+        def judge(table: DeltaTable) -> pa.Table:
+            stored = scans.scan(self.place, spec, table, spec.key, scans.around(rows, spec))
+            fresh = rows.filter(pa.array(match(rows, stored, spec.key) < 0))
+            return ordered(fresh, spec.order)
+
+        return int(delta.commit(self.place, spec, judge).num_rows)
+
+    def read(
+        self,
+        dataset: str,
+        *,
+        as_of: datetime | None = None,
+        instruments: Sequence[str] | None = None,
+        versions: Mapping[str, int] | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """The rows that hold.
+
+        Of facts: the latest per key among those known at `as_of`, without the retracted. Of
+        derived rows: the earliest per id, whatever `as_of`.
+
+        Args:
+            dataset: its name.
+            as_of: facts known later are left out; None: all that is known.
+            instruments: only these; files and row groups without them are not read.
+            versions: dataset → pinned version, as `versions()` gave it; None: the newest.
+            columns: only these, in this order.
+
+        Returns:
+            The rows, sorted by the dataset's `order`.
+
+        Raises:
+            StoreError: an argument names something that is not there, or the store can't be read.
+        """
+        spec = _dataset(dataset)
+        known_by = None if as_of is None or not spec.fact else _instant("as_of", as_of)
+        needed = [*spec.key, *spec.order, "known_at", "row_hash", "op"]
+        rows = self._scan(
+            spec,
+            needed,
+            known_by=known_by,
+            instruments=instruments,
+            versions=versions,
+            columns=columns,
+        )
+        rows = (facts.latest if spec.fact else facts.earliest)(rows, spec.key)
+        if "op" in rows.column_names:
+            rows = rows.filter(pc.not_equal(rows["op"], "retract"))
+        if spec.order != spec.key:
+            rows = ordered(rows, spec.order)
+        return rows.select(list(columns or spec.schema.names))
+
+    def history(
+        self,
+        dataset: str,
+        *,
+        instruments: Sequence[str] | None = None,
+        versions: Mapping[str, int] | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """Every row ever written, sorted by the dataset's `order` and then `known_at`.
+
+        Arguments and errors are those of `read`.
+        """
+        spec = _dataset(dataset)
+        needed = [*spec.order, "known_at", "row_hash"]
+        rows = self._scan(spec, needed, instruments=instruments, versions=versions, columns=columns)
+        last = ["known_at", "row_hash"] if spec.fact else ["known_at"]
+        rows = ordered(rows, [*spec.order, *last])
+        return rows.select(list(columns or spec.schema.names))
+
+    def versions(self) -> dict[str, int]:
+        """The newest version of every dataset: what a run pins, to read exactly this again."""
+        tables = {name: delta.find_table(self.place, spec) for name, spec in DATASETS.items()}
+        return {name: table.version() for name, table in tables.items() if table is not None}
+
+    def latest_known_at(self) -> datetime | None:
+        """The latest `known_at` among all facts; None where there are none.
+
+        A run's `as_of` is no earlier, even where this machine's clock lags behind the one that
+        wrote the facts.
+        """
+        found = []
+        for spec in DATASETS.values():
+            table = delta.find_table(self.place, spec) if spec.fact else None
+            if table is not None:
+                found.append(scans.latest_known_at(self.place, spec, table))
+        return max((instant for instant in found if instant is not None), default=None)
+
+    def write_file(self, relative: str, data: bytes) -> str:
+        """Writes or replaces a file at once: a reader sees the old bytes or the new, never a part.
+
+        Args:
+            relative: its path in the store, such as "latest/forecasts.parquet".
+            data: its bytes.
+
+        Returns:
+            Its full address.
+
+        Raises:
+            StoreError: it can't be written, or lies outside the store or inside a dataset.
+        """
+        _not_in_a_dataset(relative)
+        return places.write(self.place, relative, data)
+
+    def read_file(self, relative: str) -> bytes:
+        """The bytes of a file in the store; StoreError if it is not there or can't be read."""
+        return places.read(self.place, relative)
+
+    def exists(self, relative: str) -> bool:
+        """Whether the store has this file."""
+        return places.exists(self.place, relative)
+
+    def _scan(
+        self,
+        spec: Dataset,
+        needed: Sequence[str],
+        *,
+        known_by: datetime | None = None,
+        instruments: Sequence[str] | None,
+        versions: Mapping[str, int] | None,
+        columns: Sequence[str] | None,
+    ) -> pa.Table:
+        """The rows within the limits, with the columns asked for and those `needed` that it has."""
+        names = spec.schema.names
+        unknown = [name for name in columns or () if name not in names]
+        if unknown:
+            raise StoreError(
+                f"{spec.name} has no column {unknown[0]!r}. Expected some of: {', '.join(names)}."
+            )
+        if versions is not None and spec.name not in versions:
+            raise StoreError(
+                f"versions pins no version of {spec.name}. It pins: "
+                f"{json.dumps(dict(versions), sort_keys=True)}."
+            )
+        among = {} if instruments is None else {"instrument": _texts(spec, instruments)}
+        bounds = scans.Bounds(among=among, known_by=known_by)
+        version = None if versions is None else versions[spec.name]
+        table = delta.find_table(self.place, spec, version)
+        wanted = [name for name in names if columns is None or name in {*columns, *needed}]
+        if table is None:
+            return pa.schema([spec.schema.field(name) for name in wanted]).empty_table()
+        return scans.scan(self.place, spec, table, wanted, bounds)
+
+
+def _dataset(name: str, *, fact: bool | None = None) -> Dataset:
+    spec = DATASETS.get(name)
+    if spec is None:
+        raise StoreError(f"There is no dataset {name!r}. Expected one of: {', '.join(DATASETS)}.")
+    if fact is not None and spec.fact != fact:
+        use = "commit_facts" if spec.fact else "append_once"
+        raise StoreError(f"{name} holds {'facts' if spec.fact else 'derived rows'}: use {use}.")
+    return spec
+
+
+def _default_op(spec: Dataset) -> dict[str, str]:
+    return {"op": words_of(spec.schema.field("op"))[0]} if "op" in spec.schema.names else {}
+
+
+def _without(rows: pa.Table, name: str) -> pa.Table:
+    return rows.drop_columns([name]) if name in rows.column_names else rows
+
+
+def _instant(name: str, value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise StoreError(
+            f"{name} has no time zone. Received: {value!r}. Give an instant in UTC: "
+            "datetime(..., tzinfo=UTC)."
+        )
+    return value.astimezone(UTC)
+
+
+def _texts(spec: Dataset, instruments: Sequence[str]) -> pa.Array:
+    if "instrument" not in spec.schema.names:
+        raise StoreError(f"{spec.name} has no instruments. Read it without instruments=.")
+    if isinstance(instruments, str):
+        raise StoreError(
+            f"instruments is one text. Received: {instruments!r}. Expected a list: "
+            f"[{instruments!r}]."
+        )
+    return pa.array(np.unique(np.asarray(instruments, dtype=str)).tolist(), pa.string())
+
+
+def _not_in_a_dataset(relative: str) -> None:
+    first = Path(relative).parts[:1]
+    if first and first[0] in DATASETS:
+        raise StoreError(
+            f"Expected a path outside the datasets. Received: {relative!r}. A file in the folder "
+            f"of {first[0]} would not belong to its table."
+        )

@@ -1,0 +1,84 @@
+"""What a read opens, and that other tools read the same files."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+
+from tasks import delta
+from tasks.store import Store, StoreError
+from tests.tasks.store_rows import NIGHT, SESSION, bar, bars
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "store")
+
+
+def histories(names: str, sessions: int) -> pa.Table:
+    days = [SESSION + timedelta(days=day) for day in range(sessions)]
+    rows = [bar(1.0, instrument=name, session=day) for day in days for name in names]
+    return bars(*rows)
+
+
+def test_files_without_the_instruments_are_not_opened(store: Store) -> None:
+    folder = Path(store.url) / "bars"
+    store.commit_facts("bars", histories("AB", 5), now=NIGHT)
+    kept = set(folder.glob("*.parquet"))
+    store.commit_facts("bars", histories("YZ", 5), now=NIGHT)
+    (other,) = set(folder.glob("*.parquet")) - kept
+    other.write_bytes(b"not Parquet")
+    assert store.read("bars", instruments=["A", "B"]).num_rows == 10
+    with pytest.raises(StoreError, match=other.name):
+        store.read("bars", instruments=["B", "Y"])
+
+
+def test_row_groups_without_the_instruments_are_not_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delta, "_ROWS_PER_GROUP", 50)
+    store.commit_facts("bars", histories("ABCD", 50), now=NIGHT)
+    (file,) = (Path(store.url) / "bars").glob("*.parquet")
+    metadata = pq.read_metadata(file)
+    assert metadata.num_row_groups == 4
+    column = metadata.schema.names.index("close")
+    content = bytearray(file.read_bytes())
+    for group in range(1, 4):  # every close but those of A: overwritten where they lie
+        chunk = metadata.row_group(group).column(column)
+        start = min(chunk.data_page_offset, chunk.dictionary_page_offset or chunk.data_page_offset)
+        content[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    file.write_bytes(content)
+    assert store.read("bars", instruments=["A"])["close"].to_pylist() == [1.0] * 50
+    with pytest.raises(StoreError, match=file.name):
+        store.read("bars", instruments=["D"])
+
+
+def test_columns_that_are_not_asked_for_are_not_read(store: Store) -> None:
+    store.commit_facts("bars", histories("A", 3), now=NIGHT)
+    found = store.read("bars", columns=["close"])
+    assert found.column_names == ["close"]
+    assert found.num_rows == 3
+
+
+def test_rows_lie_sorted_in_the_files(store: Store) -> None:
+    store.commit_facts("bars", histories("CAB", 3), now=NIGHT)
+    (file,) = (Path(store.url) / "bars").glob("*.parquet")
+    table = pq.read_table(file)
+    pairs = list(zip(table["instrument"].to_pylist(), table["session"].to_pylist(), strict=True))
+    assert pairs == sorted(pairs)
+
+
+def test_pandas_reads_the_files_of_a_snapshot(store: Store) -> None:
+    store.commit_facts("bars", histories("AB", 3), now=NIGHT)
+    store.commit_facts("bars", bars(bar(2.0, instrument="A")), now=NIGHT)
+    frame = pd.read_parquet(DeltaTable(f"{store.url}/bars").file_uris())
+    latest = frame.sort_values(["known_at", "row_hash"]).groupby(["instrument", "session"]).tail(1)
+    latest = latest.sort_values(["instrument", "session"], ignore_index=True)
+    expected = store.read("bars").to_pandas()
+    pd.testing.assert_frame_equal(latest, expected, check_dtype=False)
