@@ -1,0 +1,333 @@
+"""Tonight's forecasts of a shard: the LSTM's or a baseline's mean, its interval, and why.
+
+Owns a row of `forecasts`. Never touches training: it reads checkpoints, facts and the gate's word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from lstm_models import baselines, intervals
+from tasks.features import Floats, Series
+from tasks.gate import Decision
+from tasks.history import load_series
+from tasks.identity import FORECAST_CODE_VERSION, content_id, fingerprint
+from tasks.sessions import Calendars, ExchangeCalendar
+from tasks.store import Store
+from tasks.train import Model, Report, ShardRequest, derived_table
+from tasks.walkforward import (
+    INTERVAL_WINDOW,
+    Subject,
+    all_methods,
+    bounds,
+    predict_fold,
+    subject,
+)
+
+SHORT_CALIBRATION = 60
+"""Rows that a short history keeps for its interval; the fallback baseline is fitted before them."""
+
+
+@dataclass(frozen=True)
+class NotForecast:
+    """An instrument and target without a forecast, and why."""
+
+    instrument: str
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ForecastResult:
+    """What forecasting a shard came to."""
+
+    shard: str
+    forecast_ids: tuple[str, ...]
+    written: int
+    not_forecast: tuple[NotForecast, ...]
+    stale: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """Everything a row needs: predictions `(row, lead)` over rows `first …` up to tonight's."""
+
+    one: Subject
+    first: int
+    predictions: Floats
+    method: str
+    reason: str
+    model_id: str | None
+
+
+def forecast_shard(
+    request: ShardRequest,
+    models: Sequence[Model],
+    decisions: Sequence[Decision],
+    report: Report | None = None,
+) -> ForecastResult:
+    """Forecast every instrument and target of a shard, and write what is not yet in the store.
+
+    Args:
+        request: the run's pinned world.
+        models: what `train_shard` answered for this shard.
+        decisions: the gate's, for these instruments among others.
+        report: told of progress.
+
+    Raises:
+        StoreError: if the store cannot be read or written.
+        CheckpointError: if a checkpoint is damaged.
+    """
+    started = datetime.now(UTC)
+    store = Store.open(request.store_url)
+    calendars = Calendars.load(request.calendars)
+    history = load_series(
+        store,
+        request.shard.instruments,
+        calendars,
+        as_of=request.as_of,
+        last=request.session,
+        versions=dict(request.versions) or None,
+    )
+    modelled = {(m.instrument, m.target): m for m in models}
+    decided = {(d.instrument, d.target): d for d in decisions}
+    missing: list[NotForecast] = []
+    subjects: list[tuple[Subject, Model | None]] = []
+    stale: list[str] = []
+    for name in request.shard.instruments:
+        series = history.get(name)
+        why = _unusable(series, calendars.of(name), request)
+        if series is not None and why is None and _age(series, calendars.of(name), request):
+            stale.append(name)
+        for target in request.settings.targets.names:
+            if series is None or why is not None:
+                missing.append(NotForecast(name, target, why or "no bars"))
+            else:
+                one = subject(series, target, request.settings)
+                subjects.append((one, modelled.get((name, target))))
+
+    lstm = _lstm_predictions(store, subjects)
+    ready: list[_Ready] = []
+    for one, model in subjects:
+        decision = decided.get((one.instrument, one.target))
+        found = lstm.get((one.instrument, one.target))
+        outcome = (
+            _gated(one, model, decision, found)
+            if model is not None and found is not None
+            else _fallback(one, model)
+        )
+        if isinstance(outcome, NotForecast):
+            missing.append(outcome)
+        else:
+            ready.append(outcome)
+    rows: list[dict[str, Any]] = []
+    for place, item in enumerate(ready):
+        try:
+            rows += _rows(item, request, calendars.of(item.one.instrument))
+        except _NoIntervalError as error:
+            missing.append(NotForecast(item.one.instrument, item.one.target, str(error)))
+        if report is not None:
+            report("forecast", place + 1, len(ready))
+    written = store.append_once(
+        "forecasts", derived_table("forecasts", rows, request), now=datetime.now(UTC)
+    )
+    return ForecastResult(
+        shard=request.shard.name,
+        forecast_ids=tuple(row["forecast_id"] for row in rows),
+        written=written,
+        not_forecast=tuple(missing),
+        stale=tuple(stale),
+        seconds=(datetime.now(UTC) - started).total_seconds(),
+    )
+
+
+class _NoIntervalError(ValueError):
+    """A forecast without enough past errors for an interval is not published."""
+
+
+def _age(series: Series, calendar: ExchangeCalendar, request: ShardRequest) -> int:
+    """Sessions between the newest bar and the run's session."""
+    newest = series.sessions[-1].item()
+    return calendar.count(newest, request.session) - 1
+
+
+def _unusable(
+    series: Series | None, calendar: ExchangeCalendar, request: ShardRequest
+) -> str | None:
+    if series is None:
+        return f"no bars known by {request.as_of:%Y-%m-%d %H:%M} UTC"
+    if np.ptp(series.close) == 0.0:
+        return f"its price never moved in {len(series)} sessions"
+    age, allowed = _age(series, calendar, request), request.settings.targets.max_stale
+    if age > allowed:
+        return (
+            f"stale: its newest bar is of {series.sessions[-1]}, {age} sessions before "
+            f"{request.session}; at most {allowed} are allowed (targets.max_stale)"
+        )
+    return None
+
+
+@dataclass(frozen=True)
+class _Live:
+    """A live model on tonight's facts."""
+
+    first: int
+    methods: Mapping[str, Floats]
+
+
+def _lstm_predictions(
+    store: Store, subjects: Sequence[tuple[Subject, Model | None]]
+) -> dict[tuple[str, str], _Live]:
+    """Every method's predictions from the start of the calibrate segment to tonight."""
+    trained = [(one, m) for one, m in subjects if m is not None and m.checkpoint is not None]
+    if not trained:
+        return {}
+    from lstm_models import checkpoint as checkpoints
+
+    live: dict[tuple[str, str], _Live] = {}
+    for path in sorted({m.checkpoint for _, m in trained if m.checkpoint is not None}):
+        fleet, extra, notes = checkpoints.load(store.read_file(path), source=path)
+        group = [(one, m) for one, m in trained if m.checkpoint == path]
+        about = [notes["models"][m.model_id] for _, m in group]
+        firsts = [
+            int(np.searchsorted(one.series.sessions, np.datetime64(note["calibrate"])))
+            for (one, _), note in zip(group, about, strict=True)
+        ]
+        predicted = predict_fold(
+            fleet,
+            [note["member"] for note in about],
+            [one for one, _ in group],
+            [(first, len(one.series)) for first, (one, _) in zip(firsts, group, strict=True)],
+        )
+        for (one, m), note, first, lstm in zip(group, about, firsts, predicted, strict=True):
+            fitted = {
+                name: baselines.FittedBaseline(
+                    name,
+                    baselines.FORMS[name],
+                    extra[f"{m.model_id}/{name}"][None].astype(np.float64),
+                    np.array([rows]),
+                )
+                for name, rows in note["rows"].items()
+            }
+            live[one.instrument, one.target] = _Live(first, all_methods(one, lstm, first, fitted))
+    return live
+
+
+def _gated(
+    one: Subject, model: Model, decision: Decision | None, live: _Live
+) -> _Ready | NotForecast:
+    """What the gate chose; the default baseline where it has not spoken."""
+    default = baselines.DEFAULT_BASELINE[one.target]
+    method = default if decision is None else decision.method
+    reason = (
+        f"baseline {default}: the gate had nothing to judge by"
+        if decision is None
+        else decision.reason
+    )
+    for name in (method, default, *baselines.FALLBACKS[one.target]):
+        if name in live.methods:
+            return _Ready(
+                one,
+                live.first,
+                live.methods[name],
+                name,
+                reason if name == method else f"{name}, because {method} could not be fitted",
+                model.model_id,
+            )
+    return NotForecast(one.instrument, one.target, f"no baseline could be fitted; {reason}")
+
+
+def _fallback(one: Subject, model: Model | None) -> _Ready | NotForecast:
+    """A baseline for a history too short for an LSTM.
+
+    Fitted on all but the last rows, whose errors give the interval: those are out of sample.
+    """
+    why = (model.reason if model is not None else None) or one.too_short or "it has no model yet"
+    matured = np.flatnonzero(np.isfinite(one.targets).all(axis=1))
+    if len(matured) <= SHORT_CALIBRATION:
+        return NotForecast(
+            one.instrument,
+            one.target,
+            f"{why}; even a baseline's interval needs more than {SHORT_CALIBRATION} matured "
+            f"sessions, there are {len(matured)}",
+        )
+    first = int(matured[-SHORT_CALIBRATION])
+    rows = np.zeros(len(one.inputs), dtype=bool)
+    rows[: max(first - one.targets.shape[1], 0)] = True
+    model_id = model.model_id if model is not None else None
+    for name in baselines.FALLBACKS[one.target]:
+        fitted = baselines.fit(name, one.inputs[None], one.targets[None], rows[None])
+        predictions = fitted.predict(one.inputs[None])[0, first:]
+        if fitted.fitted[0] and np.isfinite(predictions[-1]).all():
+            return _Ready(one, first, predictions, name, f"baseline {name}: {why}", model_id)
+    return NotForecast(
+        one.instrument, one.target, f"{why}; {len(one.series)} sessions fit no baseline either"
+    )
+
+
+def _rows(item: _Ready, request: ShardRequest, calendar: ExchangeCalendar) -> list[dict[str, Any]]:
+    one, level = item.one, request.settings.evaluation.level
+    last = len(one.series) - 1
+    found = bounds(one, item.predictions, item.first, np.array([last]), level)
+    mean, lower, upper = item.predictions[-1], found.lower[0], found.upper[0]
+    if not np.isfinite([mean, lower, upper]).all():
+        raise _NoIntervalError(
+            f"no interval: {int(found.residuals.min())} past errors have matured, "
+            f"{intervals.required_residuals(level)} are needed at level {level:g}"
+        )
+    cutoff = one.series.sessions[-1].item()
+    age = _age(one.series, calendar, request)
+    reason = item.reason
+    if age:
+        reason += f" (stale: its newest bar is {age} session{'s' if age > 1 else ''} old)"
+    volatility = _volatility(item, last) if one.target == "log_volatility" else None
+    inputs = fingerprint(
+        one.series.sessions, one.series.ordinals, one.series.log_return, one.series.variance
+    )
+    return [
+        {
+            "forecast_id": content_id(
+                one.instrument,
+                one.target,
+                request.settings.model.kind,
+                lead,
+                level,
+                request.as_of,
+                inputs,
+                request.config_hash,
+                FORECAST_CODE_VERSION,
+            ),
+            "instrument": one.instrument,
+            "cutoff": cutoff,
+            "target": one.target,
+            "kind": request.settings.model.kind,
+            "lead": lead,
+            "target_session": calendar.offset(cutoff, lead),
+            "mean": float(mean[lead - 1]),
+            "lower": float(lower[lead - 1]),
+            "upper": float(upper[lead - 1]),
+            "level": level,
+            "volatility": None if volatility is None else float(volatility[lead - 1]),
+            "method": item.method,
+            "reason": reason,
+            "model_id": item.model_id,
+        }
+        for lead in range(1, len(mean) + 1)
+    ]
+
+
+def _volatility(item: _Ready, last: int) -> Floats:
+    """Daily volatility that the forecast stands for, corrected by Duan's smearing."""
+    smearing = intervals.duan_smearing(
+        item.predictions,
+        item.one.targets[item.first :],
+        np.array([last - item.first]),
+        window=INTERVAL_WINDOW,
+    )[0]
+    return intervals.daily_volatility(item.predictions[-1], smearing, item.one.epsilon)

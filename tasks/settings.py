@@ -1,0 +1,107 @@
+"""What is forecast and how: the part of the configuration that decides a forecast's bytes.
+
+Owns the settings of targets, model, training and evaluation. Never touches where or when they run.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tasks.gate import GateConfig
+
+Target = Literal["log_return", "log_volatility"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TargetsConfig(_Frozen):
+    """Which quantities are forecast, and how many sessions ahead."""
+
+    names: tuple[Target, ...] = Field(default=("log_return", "log_volatility"), min_length=1)
+    horizon: int = Field(default=5, ge=1, le=60)
+    max_stale: int = Field(default=5, ge=0)
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> Self:
+        if len(set(self.names)) != len(self.names):
+            raise ValueError(f"names must be distinct, received {list(self.names)}")
+        return self
+
+
+class ModelConfig(_Frozen):
+    """The network that every instrument gets."""
+
+    kind: Literal["many_to_many"] = "many_to_many"
+    units: int = Field(default=32, ge=1, le=1024)
+    lookback: int = Field(default=100, ge=2, le=2000)
+    burn_in: int = Field(default=20, ge=0)
+    seeds: int = Field(default=2, ge=1, le=32)
+    skip: bool = True
+
+    @model_validator(mode="after")
+    def _burn_in_leaves_steps(self) -> Self:
+        if self.burn_in >= self.lookback:
+            raise ValueError(
+                f"burn_in must be less than lookback ({self.lookback}), received {self.burn_in}"
+            )
+        return self
+
+
+class TrainingConfig(_Frozen):
+    """How a fleet is fitted, and when it is due again."""
+
+    learning_rate: float = Field(default=3e-3, gt=0, le=1)
+    warmup_updates: int = Field(default=20, ge=0)
+    weight_decay: float = Field(default=3.0, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+    windows_per_update: int = Field(default=32, ge=1)
+    check_every: int = Field(default=5, ge=1)
+    patience: int = Field(default=8, ge=1)
+    max_updates: int = Field(default=300, ge=1)
+    refit_every: int = Field(default=63, ge=1)
+    shard_size: int = Field(default=50, ge=1)
+    fleet_width: int = Field(default=32, ge=1)
+    processes: int = Field(default=1, ge=1)
+
+
+class EvaluationConfig(_Frozen):
+    """The walk-forward plan, in sessions. Inside a fold: fit, early stop, gate, calibrate, test."""
+
+    folds: int = Field(default=4, ge=1)
+    min_fit: int = Field(default=378, ge=50)
+    early_stop: int = Field(default=252, ge=20)
+    gate: int = Field(default=252, ge=20)
+    calibrate: int = Field(default=126, ge=60)
+    test: int = Field(default=252, ge=1)
+    embargo: int | None = Field(default=None, ge=0)
+    level: float = Field(default=0.8, gt=0, lt=1)
+    gate_rule: GateConfig = GateConfig()
+
+
+class ForecastSettings(_Frozen):
+    """Everything that, together with the facts known at `as_of`, determines a forecast."""
+
+    targets: TargetsConfig = TargetsConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _embargo_covers_horizon(self) -> Self:
+        embargo = self.evaluation.embargo
+        if embargo is not None and embargo < self.targets.horizon:
+            raise ValueError(
+                f"evaluation.embargo must be at least targets.horizon ({self.targets.horizon}), "
+                f"or a target of one segment would lie in the next; received {embargo}"
+            )
+        return self
+
+    @property
+    def embargo(self) -> int:
+        """Sessions left out between two segments: the stated number, or the horizon."""
+        embargo = self.evaluation.embargo
+        return self.targets.horizon if embargo is None else embargo

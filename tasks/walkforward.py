@@ -1,0 +1,251 @@
+"""Walk-forward evaluation on arrays: fit a fleet of all folds, predict, score, bound.
+
+Owns what is fitted on which segment, and the pairs that are scored. Never touches the store.
+
+Everything a fold fits comes from rows before its gate segment: scaler, skip path and weights from
+the fit segment; the moment to stop from the early-stop segment; baselines, and the skip path that
+stands in the finished model, from both, since the network used both. Forecasts of gate, calibrate
+and test rows all come from `Fleet.predict` on `lookback` rows, as tonight's do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_models import baselines, intervals
+from lstm_models.features import FEATURES
+from lstm_models.fleet_config import FleetConfig
+from tasks.features import Floats, Series, features, first_complete, padded, targets, variance_floor
+from tasks.folds import Fold, needed, plan
+from tasks.settings import ForecastSettings
+
+if TYPE_CHECKING:
+    from lstm_models.fleet import Fleet
+
+INTERVAL_WINDOW = 252
+"""Rows whose matured errors an interval rests on, at most."""
+
+CANDIDATES = ("lstm", "combination")
+SKIP_FEATURES: Mapping[str, tuple[str, ...]] = {
+    "log_return": (),
+    "log_volatility": baselines.FORMS["harx_long"].columns,
+}
+"""What the frozen linear path reads, per target; nothing means the mean training target."""
+
+COMBINED_WITH: Mapping[str, str] = {"log_return": "zero", "log_volatility": "harx_long"}
+"""The baseline that is averaged with the LSTM to give the combination."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One instrument and target: its arrays and its folds, newest first.
+
+    `inputs (row, feature)`, `targets (row, lead)`, `scale (row,)` for intervals.
+    """
+
+    instrument: str
+    target: str
+    series: Series
+    epsilon: float
+    inputs: Floats
+    targets: Floats
+    scale: Floats
+    folds: tuple[Fold, ...]
+    too_short: str | None
+
+    def member(self, fold: Fold) -> str:
+        """Name of a fold's LSTM: it seeds the network, so it holds dates, not positions."""
+        return f"{self.instrument}/{self.target}/{self.series.sessions[fold.fit[1] - 1]}"
+
+
+def subject(series: Series, target: str, settings: ForecastSettings) -> Subject:
+    """Arrays and fold plan of one instrument and target, or the reason why no LSTM is fitted."""
+    evaluation = settings.evaluation
+    epsilon = variance_floor(series, evaluation.min_fit)
+    inputs = features(series, epsilon)
+    first = first_complete(inputs)
+    folds = plan(first, len(series), evaluation, settings.embargo)
+    too_short = None
+    if np.ptp(series.close) == 0.0:
+        too_short = f"its price never moved in {len(series)} sessions"
+    elif not folds:
+        required = max(first, 125) + needed(evaluation, settings.embargo)
+        too_short = f"{len(series)} sessions of history, the LSTM needs {required}"
+    return Subject(
+        instrument=series.instrument,
+        target=target,
+        series=series,
+        epsilon=epsilon,
+        inputs=inputs,
+        targets=targets(series, target, settings.targets.horizon, epsilon),
+        scale=interval_scale(target, inputs),
+        folds=() if too_short else folds,
+        too_short=too_short,
+    )
+
+
+def interval_scale(target: str, inputs: Floats) -> Floats:
+    """What errors are divided by before they are pooled over time, `(row,)`.
+
+    Log returns by the recent daily volatility; log-variances are on one scale already.
+    """
+    if target == "log_return":
+        recent = inputs[:, FEATURES.index("log_variance_22")]
+        return np.asarray(np.exp(0.5 * recent))
+    return np.ones(len(inputs))
+
+
+def fit_fleet(
+    subjects: Sequence[Subject],
+    settings: ForecastSettings,
+    report: Callable[[int, int], None] | None = None,
+) -> Fleet:
+    """Train every fold of every subject as one fleet; members in the order of `subjects`, folds.
+
+    Raises:
+        ValueError: if no subject has a fold.
+    """
+    from lstm_models.training import Member, fit  # noqa: PLC0415 - loads TensorFlow
+
+    pairs = [(place, one, fold) for place, one in enumerate(subjects) for fold in one.folds]
+    if not pairs:
+        raise ValueError("no instrument has enough history for a fold: nothing to train")
+    members = [Member(one.member(f), place, f.fit, f.early_stop) for place, one, f in pairs]
+    config = fleet_config(settings)
+    early = np.stack([_skip(one, fold.fit, config.skip) for _, one, fold in pairs])
+    final = early
+    if config.skip:
+        final = np.stack([_skip(one, _fitted_rows(fold), True) for _, one, fold in pairs])
+    fleet = fit(
+        padded([one.inputs for one in subjects]),
+        padded([one.targets for one in subjects]),
+        members,
+        early,
+        config,
+        report=report,
+    )
+    return replace(fleet, skip=final)
+
+
+def predict_fold(
+    fleet: Fleet,
+    members: Sequence[str],
+    subjects: Sequence[Subject],
+    rows: Sequence[tuple[int, int]],
+) -> list[Floats]:
+    """The ungated LSTM mean of each named member over its rows: `(row, lead)` per member."""
+    longest = max(stop - first for first, stop in rows)
+    cutoffs = np.full((len(members), longest), -1)
+    for place, (first, stop) in zip(cutoffs, rows, strict=True):
+        place[: stop - first] = np.arange(first, stop)
+    unique = list({id(one): one for one in subjects}.values())
+    position = {id(one): place for place, one in enumerate(unique)}
+    predictions = fleet.select(members).predict(
+        padded([one.inputs for one in unique]), [position[id(one)] for one in subjects], cutoffs
+    )
+    return [
+        prediction[: stop - first]
+        for prediction, (first, stop) in zip(predictions, rows, strict=True)
+    ]
+
+
+def fit_baselines(one: Subject, fold: Fold) -> dict[str, baselines.FittedBaseline]:
+    """Every baseline of the subject's target, fitted on the fold's fit and early-stop rows."""
+    rows = _mask(len(one.inputs), _fitted_rows(fold))
+    return {
+        name: baselines.fit(name, one.inputs[None], one.targets[None], rows[None])
+        for name in baselines.BASELINES[one.target]
+    }
+
+
+def all_methods(
+    one: Subject, lstm: Floats, first: int, fitted: Mapping[str, baselines.FittedBaseline]
+) -> dict[str, Floats]:
+    """Predictions of every method over the rows that `lstm` covers, from `first`: `(row, lead)`.
+
+    Baselines that could not be fitted are left out.
+    """
+    stop = first + len(lstm)
+    methods = {"lstm": lstm}
+    for name, baseline in fitted.items():
+        if baseline.fitted[0]:
+            methods[name] = baseline.predict(one.inputs[None, :stop])[0, first:]
+    partner = methods.get(COMBINED_WITH[one.target])
+    if partner is not None:
+        methods["combination"] = 0.5 * (lstm + partner)
+    return methods
+
+
+def bounds(
+    one: Subject,
+    predictions: Floats,
+    first: int,
+    cutoffs: NDArray[np.integer],
+    level: float,
+) -> intervals.Bounds:
+    """Conformal bounds at `cutoffs` from errors since row `first` that had matured by then.
+
+    Args:
+        one: the subject.
+        predictions: `(row, lead)`, of rows `first …`, all out of sample.
+        first: see `predictions`.
+        cutoffs: rows, `first` or later.
+        level: nominal coverage.
+    """
+    stop = first + len(predictions)
+    return intervals.conformal_bounds(
+        predictions,
+        one.targets[first:stop],
+        one.scale[first:stop],
+        np.asarray(cutoffs) - first,
+        level=level,
+        window=INTERVAL_WINDOW,
+    )
+
+
+def fleet_config(settings: ForecastSettings) -> FleetConfig:
+    """The fleet's config from the settings."""
+    model, training = settings.model, settings.training
+    return FleetConfig(
+        units=model.units,
+        lookback=model.lookback,
+        burn_in=model.burn_in,
+        seeds=model.seeds,
+        skip=model.skip,
+        learning_rate=training.learning_rate,
+        warmup_updates=training.warmup_updates,
+        weight_decay=training.weight_decay,
+        clip_norm=training.clip_norm,
+        windows_per_update=training.windows_per_update,
+        check_every=training.check_every,
+        patience=training.patience,
+        max_updates=training.max_updates,
+        width=training.fleet_width,
+    )
+
+
+def _skip(one: Subject, segment: tuple[int, int], full: bool) -> Floats:
+    """Coefficients of the linear path, `(feature + 1, lead)`; only the mean unless `full`."""
+    rows = _mask(len(one.inputs), segment)
+    names = SKIP_FEATURES[one.target] if full else ()
+    skip: Floats = baselines.linear_skip(one.inputs[None], one.targets[None], rows[None], names)[0]
+    return skip
+
+
+def _fitted_rows(fold: Fold) -> tuple[int, int]:
+    """From the first fit row to the last early-stop row: what the network has used.
+
+    The embargo rows between the two are history by then, so they count as well.
+    """
+    return fold.fit[0], fold.early_stop[1]
+
+
+def _mask(rows: int, segment: tuple[int, int]) -> NDArray[np.bool_]:
+    mask = np.zeros(rows, dtype=bool)
+    mask[slice(*segment)] = True
+    return mask
