@@ -84,12 +84,6 @@ BASELINES: Mapping[str, tuple[str, ...]] = {
 DEFAULT_BASELINE: Mapping[str, str] = {"log_return": "zero", "log_volatility": "harx_long"}
 """What is published, per target, unless a candidate earns its place."""
 
-LINEAR_CANDIDATES: Mapping[str, tuple[str, ...]] = {
-    "log_return": ("zero", "drift", "ar"),
-    "log_volatility": ("har", "harx", "harx_long"),
-}
-"""The models that a combination may average with the network: the best before the gate segment."""
-
 FALLBACKS: Mapping[str, tuple[str, ...]] = {
     "log_return": ("zero",),
     "log_volatility": ("harx_long", "har", "ewma"),

@@ -6,13 +6,14 @@ Owns which folds may speak when. Never touches the rule itself (`tasks.gate`) or
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.gate import Decision, decide
 from tasks.identity import content_id
+from tasks.settings import ForecastSettings
 from tasks.store import Store
 from tasks.train import Model, ShardRequest, derived_table
 
@@ -25,8 +26,9 @@ def decide_and_score(
 ) -> tuple[Decision, ...]:
     """Decide for tonight, pooled over all `models`, and write the scores of "published".
 
-    In fold f only the gate segments of fold f and of older folds may speak: all of them had
-    matured before its test segment began. Tonight every fold may.
+    For the test segment of a fold only gate rows may speak whose cutoff is no later than the end
+    of that fold's own gate segment: all of them, whichever instrument and fold they are of, had
+    matured before the test began. Tonight every gate row may.
 
     Args:
         store: holds `statistics` and `scores` of the models.
@@ -45,26 +47,37 @@ def decide_and_score(
     scores = _of(store.read("scores", instruments=instruments), ids)
     settings = request.settings
     company = content_id(ids.to_pylist())
-    rows = []
-    tests = scores.filter(pc.equal(scores["segment"], "test"))
-    for fold in sorted(pc.unique(tests["fold"]).to_pylist()):
-        matured = statistics.filter(pc.greater_equal(statistics["fold"], fold))
-        chosen = {
+    gate = statistics.filter(pc.equal(statistics["segment"], "gate"))
+    limits = _gate_ends(gate)
+    chosen = {
+        limit: {
             (d.instrument, d.target): d.method
-            for d in decide(
-                matured, settings.evaluation.gate_rule, horizon=settings.targets.horizon
-            )
+            for d in _decide(gate.filter(pc.less_equal(gate["cutoff"], limit)), settings)
         }
-        for row in tests.filter(pc.equal(tests["fold"], fold)).to_pylist():
-            if row["method"] == chosen.get((row["instrument"], row["target"])):
-                of = (row["evaluation_id"], fold, row["lead"], row["level"])
-                identity = content_id(PUBLISHED, of, company, request.config_hash)
-                rows.append({**row, "score_id": identity, "method": PUBLISHED})
+        for limit in sorted(set(limits.values()))
+    }
+    rows = []
+    for row in scores.filter(pc.equal(scores["segment"], "test")).to_pylist():
+        limit = limits[row["evaluation_id"], row["fold"]]
+        if row["method"] == chosen[limit].get((row["instrument"], row["target"])):
+            of = (row["evaluation_id"], row["fold"], row["lead"], row["level"])
+            identity = content_id(PUBLISHED, of, company, request.config_hash)
+            rows.append({**row, "score_id": identity, "method": PUBLISHED})
     for row in rows:
         for stamp in ("as_of", "config_hash", "run_id", "origin", "made_at", "known_at"):
             del row[stamp]
     store.append_once("scores", derived_table("scores", rows, request), now=datetime.now(UTC))
-    return decide(statistics, settings.evaluation.gate_rule, horizon=settings.targets.horizon)
+    return _decide(gate, settings)
+
+
+def _decide(gate: pa.Table, settings: ForecastSettings) -> tuple[Decision, ...]:
+    return decide(gate, settings.evaluation.gate_rule, horizon=settings.targets.horizon)
+
+
+def _gate_ends(gate: pa.Table) -> dict[tuple[str, int], date]:
+    """The last cutoff of each evaluation's and fold's gate segment."""
+    ends = gate.group_by(["evaluation_id", "fold"]).aggregate([("cutoff", "max")])
+    return {(row["evaluation_id"], row["fold"]): row["cutoff_max"] for row in ends.to_pylist()}
 
 
 def _of(table: pa.Table, evaluation_ids: pa.Array) -> pa.Table:
