@@ -85,8 +85,8 @@ def find_table(place: Place, dataset: Dataset, version: int | None = None) -> De
                 f"versions are kept for {_RETENTION.removeprefix('interval ')}. Read by as_of."
             ) from error
         raise StoreError(
-            f"The commit log {address}/_delta_log can't be read: {first_line(error)}. Restore "
-            "this folder from a backup."
+            f"The commit log {address}/_delta_log can't be read: {first_line(error)}. Check that "
+            "the store can be reached; if it can, restore this folder from a backup."
         ) from error
     if written_by > SCHEMA_VERSION:
         raise StoreError(

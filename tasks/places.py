@@ -125,7 +125,11 @@ def _filesystem(scheme: str) -> pa.fs.FileSystem:
     # Amazon's it has to be told.
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    return pa.fs.S3FileSystem(endpoint_override=endpoint, region=region)
+    return pa.fs.S3FileSystem(
+        endpoint_override=endpoint,
+        region=region,
+        allow_delayed_open=True,  # a small file is one request, not an upload in parts
+    )
 
 
 def check_writable(place: Place) -> None:
@@ -137,7 +141,7 @@ def check_writable(place: Place) -> None:
     path = place.local_path
     if path is None:
         probe = f".writable-{uuid.uuid4().hex}"
-        write(place, probe, b"")
+        write(place, probe, b"fleetcast")
         place.filesystem().delete_file(place.inside(probe))
         return
     check_folder(place)
@@ -182,7 +186,8 @@ def write(place: Place, relative: str, data: bytes) -> str:
     inside = _checked(relative)
     try:
         if place.local_path is None:
-            with place.filesystem().open_output_stream(place.inside(inside)) as stream:
+            path = place.inside(inside)
+            with place.filesystem().open_output_stream(path, compression=None) as stream:
                 stream.write(data)
         else:
             _replace(place.local_path / inside, data)

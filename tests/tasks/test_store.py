@@ -272,7 +272,9 @@ def test_files_are_replaced_whole(store: Store) -> None:
     assert not store.exists("latest/forecasts.csv")
     address = store.write_file("latest/forecasts.csv", b"one")
     assert Path(address).read_bytes() == b"one"
-    store.write_file("latest/forecasts.csv", b"two")
+    with Path(address).open("rb") as reader:
+        store.write_file("latest/forecasts.csv", b"two")
+        assert reader.read() == b"one"  # who has begun to read the old file ends with it
     assert store.read_file("latest/forecasts.csv") == b"two"
     assert store.exists("latest/forecasts.csv")
     assert [file.name for file in (Path(store.url) / "latest").iterdir()] == ["forecasts.csv"]

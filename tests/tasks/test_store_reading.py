@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from deltalake import DeltaTable
 
 from tasks import delta
 from tasks.store import Store, StoreError
-from tests.tasks.store_rows import NIGHT, SESSION, bar, bars
+from tests.tasks.store_rows import NIGHT, SESSION, bar, bars, losses
 
 
 @pytest.fixture
@@ -74,10 +76,47 @@ def test_rows_lie_sorted_in_the_files(store: Store) -> None:
     assert pairs == sorted(pairs)
 
 
+def test_derived_rows_lie_sorted_by_instrument(store: Store) -> None:
+    parts = [losses([f"{9 - n}"], instrument=name) for n, name in enumerate("CAB")]
+    store.append_once("statistics", pa.concat_tables(parts), now=NIGHT)
+    (file,) = (Path(store.url) / "statistics").glob("*.parquet")
+    assert pq.read_table(file)["instrument"].to_pylist() == ["A", "B", "C"]
+
+
+@pytest.mark.parametrize("later", ["0", "32"])  # no file has ranges; the second has
+def test_files_of_which_the_log_knows_no_range_are_opened(store: Store, later: str) -> None:
+    table = DeltaTable(f"{store.url}/bars")
+    table.alter.set_table_properties({"delta.dataSkippingNumIndexedCols": "0"})
+    store.commit_facts("bars", histories("B", 3), now=NIGHT)
+    table = DeltaTable(f"{store.url}/bars")
+    table.alter.set_table_properties({"delta.dataSkippingNumIndexedCols": later})
+    store.commit_facts("bars", histories("A", 3), now=NIGHT - timedelta(days=1))
+    assert store.read("bars", instruments=["B"]).num_rows == 3
+    assert store.commit_facts("bars", histories("B", 3), now=NIGHT).unchanged == 3
+    assert store.latest_known_at() == NIGHT
+
+
+def test_a_pinned_version_outlives_the_upkeep_of_the_log(store: Store) -> None:
+    store.commit_facts("bars", histories("A", 3), now=NIGHT)
+    pinned = store.versions()
+    store.commit_facts("bars", histories("B", 3), now=NIGHT)
+    two_months_ago = time.time() - 60 * 24 * 3600
+    for file in (Path(store.url) / "bars" / "_delta_log").iterdir():
+        os.utime(file, (two_months_ago, two_months_ago))
+    table = DeltaTable(f"{store.url}/bars")
+    table.optimize.compact()
+    table.create_checkpoint()
+    table.cleanup_metadata()
+    table.vacuum(dry_run=False)
+    assert store.read("bars", versions=pinned).num_rows == 3
+    assert store.read("bars").num_rows == 6
+
+
 def test_pandas_reads_the_files_of_a_snapshot(store: Store) -> None:
     store.commit_facts("bars", histories("AB", 3), now=NIGHT)
     store.commit_facts("bars", bars(bar(2.0, instrument="A")), now=NIGHT)
-    frame = pd.read_parquet(DeltaTable(f"{store.url}/bars").file_uris())
+    files = DeltaTable(f"{store.url}/bars").file_uris()
+    frame = pd.concat([pd.read_parquet(file) for file in files])
     latest = frame.sort_values(["known_at", "row_hash"]).groupby(["instrument", "session"]).tail(1)
     latest = latest.sort_values(["instrument", "session"], ignore_index=True)
     expected = store.read("bars").to_pandas()

@@ -1,0 +1,164 @@
+"""Reading rows of a snapshot: which files to open, and which file is to blame when one can't be.
+
+Owns the limits of a scan and the damage reports. Never touches the commit log's content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset
+import pyarrow.fs
+import pyarrow.parquet
+from deltalake import DeltaTable
+
+from tasks.columns import INSTANT
+from tasks.facts import StoreError
+from tasks.places import Place
+from tasks.schemas import Dataset
+
+_FOREVER = pa.scalar(2**63 - 1, pa.int64()).cast(INSTANT)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What rows a scan is after; files and row groups that can't hold such rows are skipped.
+
+    Attributes:
+        among: column → the values wanted.
+        between: column → the least and the greatest value wanted.
+        known_by: rows known later are not wanted.
+    """
+
+    among: Mapping[str, pa.Array] = field(default_factory=dict)
+    between: Mapping[str, tuple[object, object]] = field(default_factory=dict)
+    known_by: datetime | None = None
+
+    def ranges(self) -> dict[str, tuple[object, object]]:
+        """Column → the least and the greatest value, of every bound but `known_by`."""
+        spans = {name: _span(values) for name, values in self.among.items()}
+        return {**spans, **self.between}
+
+    def expression(self) -> pa.dataset.Expression | None:
+        """The bounds as a filter; None where there are none."""
+        terms = [pc.field(name).isin(values) for name, values in self.among.items()]
+        for name, (least, greatest) in self.ranges().items():
+            terms += [pc.field(name) >= least, pc.field(name) <= greatest]
+        if self.known_by is not None:
+            terms.append(pc.field("known_at") <= pa.scalar(self.known_by, INSTANT))
+        whole = None
+        for term in terms:
+            whole = term if whole is None else whole & term
+        return whole
+
+
+def around(rows: pa.Table, dataset: Dataset) -> Bounds:
+    """The bounds that hold every stored row whose key is among those of `rows`."""
+    texts = [name for name in dataset.prune if pa.types.is_string(rows.schema.field(name).type)]
+    return Bounds(
+        among={name: rows[name].unique() for name in texts},
+        between={name: _span(rows[name]) for name in dataset.prune if name not in texts},
+    )
+
+
+def scan(
+    place: Place,
+    dataset: Dataset,
+    table: DeltaTable,
+    columns: Sequence[str],
+    bounds: Bounds,
+) -> pa.Table:
+    """The rows of a snapshot inside `bounds`, in no particular order.
+
+    Raises:
+        StoreError: a file of the snapshot is missing or damaged.
+    """
+    schema = pa.schema([dataset.schema.field(name) for name in columns])
+    if any(len(values) == 0 for values in bounds.among.values()):
+        return schema.empty_table()
+    files = _files(table, bounds)
+    if not files.num_rows:
+        return schema.empty_table()
+    paths = [place.inside(f"{dataset.name}/{path}") for path in files["path"].to_pylist()]
+    filesystem = place.filesystem()
+    try:
+        found: pa.Table = pa.dataset.dataset(
+            paths, schema=dataset.schema, format="parquet", filesystem=filesystem
+        ).to_table(columns=list(columns), filter=bounds.expression())
+    except (OSError, pa.ArrowException) as error:
+        sizes = files["size_bytes"].to_pylist()
+        raise _damaged(place, dataset, dict(zip(paths, sizes, strict=True)), error) from error
+    return found.cast(schema)
+
+
+def latest_known_at(place: Place, dataset: Dataset, table: DeltaTable) -> datetime | None:
+    """The latest `known_at` in a snapshot; None where it is empty."""
+    files = _files(table, Bounds())
+    if not files.num_rows:
+        return None
+    bounds = Bounds()
+    if "max.known_at" in files.column_names and not files["max.known_at"].null_count:
+        # The log keeps instants to the millisecond only: it tells which files to ask.
+        bounds = Bounds(between={"known_at": (pc.max(files["max.known_at"]), _FOREVER)})
+    known_at = scan(place, dataset, table, ["known_at"], bounds)["known_at"]
+    latest: datetime | None = pc.max(known_at).as_py()
+    return latest
+
+
+def _files(table: DeltaTable, bounds: Bounds) -> pa.Table:
+    """The snapshot's files that may hold rows inside `bounds`, going by the log."""
+    files = pa.table(table.get_add_actions(flatten=True))
+    keep = None
+    for name, (least, greatest) in bounds.ranges().items():
+        if f"min.{name}" not in files.column_names:
+            continue
+        reaches = pc.and_(
+            pc.greater_equal(files[f"max.{name}"], least),
+            pc.less_equal(files[f"min.{name}"], greatest),
+        )
+        reaches = pc.fill_null(reaches, True)
+        keep = reaches if keep is None else pc.and_(keep, reaches)
+    return files if keep is None else files.filter(keep)
+
+
+def _span(values: pa.Array) -> tuple[object, object]:
+    ends = pc.min_max(values)
+    return ends["min"], ends["max"]
+
+
+def _damaged(
+    place: Place, dataset: Dataset, sizes: Mapping[str, int], error: Exception
+) -> StoreError:
+    """Which file is to blame for a failed scan, and what to do about it."""
+    filesystem = place.filesystem()
+    for path, size in sizes.items():
+        info = filesystem.get_file_info(path)
+        if info.type == pa.fs.FileType.NotFound:
+            what = "is missing"
+        elif info.size != size:
+            what = f"is damaged: it has {info.size} bytes, the commit log says {size}"
+        else:
+            try:
+                pa.parquet.read_table(path, filesystem=filesystem)
+                continue
+            except (OSError, pa.ArrowException) as cause:
+                what = f"is damaged: {first_line(cause)}"
+        table = place.address(dataset.name)
+        return StoreError(
+            f"The file {path} of the dataset {dataset.name} {what}. Restore it from a backup. "
+            f"Without one, delete it, drop it from the log with deltalake.DeltaTable({table!r})"
+            ".repair(), and run again: what it held is fetched or computed anew."
+        )
+    return StoreError(
+        f"The dataset {dataset.name} in {place.url} can't be read: {first_line(error)}. Check "
+        "that the disk and the network are well, and run again."
+    )
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a library says, for the middle of a sentence."""
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
