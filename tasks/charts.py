@@ -1,0 +1,92 @@
+"""Charts as SVG text: one fan for the page, many for a standalone picture, a small range mark.
+
+Owns the elements around the marks and the picture's colours. Never touches the store or a file.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from html import escape
+
+from tasks.fan import HEIGHT, WIDTH, Fan, draw
+
+# The picture for a place that strips styles: explicit colours on paper of its own, so that it is
+# readable on a light page and on a dark one.
+_PICTURE_STYLE = (
+    "text{font:12px -apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif;"
+    "font-variant-numeric:tabular-nums;fill:#5b616a}"
+    ".paper{fill:#fbfaf6}.grid{stroke:#e4e0d6;stroke-width:1}.cut{stroke:#a7a294;stroke-width:1}"
+    ".zone{fill:#1d5f8a;fill-opacity:.05}.past{fill:none;stroke:#23272d;stroke-width:1.5;"
+    "stroke-linejoin:round}.daily{fill:#8d9199;fill-opacity:.55}"
+    ".band{fill:#1d5f8a;fill-opacity:.2}.mean{fill:none;stroke:#1d5f8a;stroke-width:2}"
+    ".lead{fill:#1d5f8a}.now{fill:#23272d}"
+    ".value{fill:#1d5f8a}.centre{font-weight:700}.heading{font-size:17px;font-weight:600;"
+    "fill:#23272d}.name{font-size:13px;font-weight:600;fill:#23272d}"
+)
+
+
+def fan_chart(fan: Fan, chart_id: str) -> str:
+    """One chart as an `<svg>` element that takes its colours from the page's CSS classes."""
+    return (
+        f'<svg class="fan" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-labelledby="{escape(chart_id)}-t {escape(chart_id)}-d">'
+        f'<title id="{escape(chart_id)}-t">{escape(fan.name)}</title>'
+        f'<desc id="{escape(chart_id)}-d">{escape(fan.describe())}</desc>'
+        f"{draw(fan, hover=True)}</svg>"
+    )
+
+
+def forecast_picture(rows: Sequence[Sequence[Fan]], heading: str) -> bytes:
+    """A standalone SVG of many fans, one row each, with its own paper and colours.
+
+    Made for places that strip inline SVG but show an image: see `data_uri`.
+    """
+    columns = max((len(row) for row in rows), default=1)
+    cell = HEIGHT + 34
+    width, height = 24 + columns * (WIDTH + 12), 60 + len(rows) * cell
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'width="{width}" height="{height}"><style>{_PICTURE_STYLE}</style>'
+        f'<rect class="paper" width="{width}" height="{height}" rx="8"/>'
+        f'<text class="heading" x="24" y="36">{escape(heading)}</text>'
+    ]
+    for i, row in enumerate(rows):
+        for j, fan in enumerate(row):
+            x, y = 12 + j * (WIDTH + 12), 60 + i * cell
+            marks = draw(fan, hover=False)
+            parts.append(
+                f'<g transform="translate({x} {y})"><text class="name" x="12" y="14">'
+                f'{escape(fan.name)}</text><g transform="translate(0 20)">{marks}</g></g>'
+            )
+    return "".join([*parts, "</svg>"]).encode()
+
+
+def data_uri(svg: bytes) -> str:
+    """The picture as a `data:` URI, for `![](…)` in markdown."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")
+
+
+def range_mark(
+    mean: float, lower: float, upper: float, scale: tuple[float, float], zero: float | None = None
+) -> str:
+    """A mean and its interval as a small horizontal mark on a scale (low, high).
+
+    It is decoration beside written numbers, so it is hidden from screen readers.
+    """
+    low, high = scale
+    if not all(map(math.isfinite, (mean, lower, upper))) or high <= low:
+        return ""
+    width = 120.0
+
+    def x(value: float) -> float:
+        return 2 + (width - 4) * (value - low) / (high - low)
+
+    line = "" if zero is None else f'<path class="cut" d="M{x(zero):.1f} 0V16"/>'
+    return (
+        f'<svg class="range" viewBox="0 0 {width:.0f} 16" aria-hidden="true">{line}'
+        f'<rect class="band" x="{x(lower):.1f}" y="5" rx="1" '
+        f'width="{max(x(upper) - x(lower), 1):.1f}" height="6"/>'
+        f'<circle class="lead" cx="{x(mean):.1f}" cy="8" r="3"/></svg>'
+    )

@@ -1,0 +1,104 @@
+"""The report page: one self-contained HTML file per run, and a picture of its forecasts.
+
+Owns rendering and where the page lies in the store. Never touches a forecast or decides a word.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tasks.charts import forecast_picture
+from tasks.panels import HEADINGS, fans
+from tasks.publish import published_as_of
+from tasks.report_content import content, title
+from tasks.run_view import RunView, view_run
+from tasks.store import Store
+from tasks.typography import ABSENT, count, instant, plural, short_date
+
+LATEST = "latest/report.html"
+PICTURED = 8
+"""Instruments in the picture of a run."""
+_RUNS_SHOWN = 12
+
+
+def write_report(store: Store, *, run_id: str | None = None) -> str:
+    """Write a run's page to `reports/`, and to `latest/report.html` unless a newer run is there.
+
+    Args:
+        store: The store that holds the run; the page is written into it.
+        run_id: Which run; the newest that did not fail where it is None.
+
+    Returns:
+        The path or URL of the page to open: the latest one if it was written.
+
+    Raises:
+        LookupError: The store has no such run.
+        StoreError: The store can't be read or written.
+    """
+    view = view_run(store, run_id)
+    page = render_report(view, store_url=store.url).encode()
+    run = view.run
+    written = store.write_file(f"reports/{run['session']}-{run['config_hash'][:8]}.html", page)
+    newest = published_as_of(store)
+    if newest is None or newest <= run["as_of"]:
+        return store.write_file(LATEST, page)
+    return written
+
+
+def run_picture(store: Store, *, run_id: str | None = None) -> bytes:
+    """The fans of a run's first instruments as one standalone SVG, for a Prefect artifact.
+
+    Raises:
+        LookupError: The store has no such run.
+    """
+    view = view_run(store, run_id)
+    instruments = {instrument for instrument, _ in view.forecasts}
+    heading = title(view)
+    if len(instruments) > PICTURED:
+        heading += f" (the first {PICTURED} of {len(instruments)} instruments)"
+    return forecast_picture(fans(view, limit=PICTURED), heading)
+
+
+def render_report(view: RunView, *, store_url: str) -> str:
+    """The page as text; the same view gives the same bytes."""
+    run = view.run
+    versions = json.loads(run["table_versions"])
+    facts = (
+        ("As of", instant(run["as_of"]), False),
+        ("Origin", run["origin"], False),
+        ("Forecast code", f"version {run['code_version']}", False),
+        ("Settings", run["config_hash"], False),
+        ("Store", store_url, True),
+        ("Pinned tables", ", ".join(f"{k} {v}" for k, v in sorted(versions.items())), True),
+    )
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            run=run,
+            content=content(view),
+            facts=facts,
+            health=view.health,
+            missing=view.missing,
+            headings=HEADINGS,
+            runs=view.runs[:_RUNS_SHOWN],
+            store_url=store_url,
+            absent=ABSENT,
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tasks"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(count=count, instant=instant, plural=plural, short_date=short_date)
+    return environment

@@ -1,0 +1,188 @@
+"""The score table of one instrument and target: errors, skill and coverage, by lead.
+
+Owns what is compared with what, and the cells that say so. Never touches the store or HTML.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from tasks.run_view import Row
+from tasks.typography import ABSENT, count, exponent_for, number, percent, power_of_ten
+
+Leads = Sequence[tuple[int, date | None]]
+"""Leads with their target sessions, where those are known."""
+
+LSTM, PUBLISHED = "lstm", "published"
+_METHODS = {
+    PUBLISHED: "Published",
+    LSTM: "LSTM",
+    "combination": "Combination",
+    "zero": "Zero",
+    "drift": "Drift",
+    "ar": "AR",
+    "har": "HAR",
+    "harx": "HARX",
+    "harx_long": "HARX long",
+    "ewma": "EWMA",
+}
+LEARNED = (LSTM, "combination")
+"""Methods that an LSTM has a part in."""
+_CANDIDATES = (PUBLISHED, *LEARNED)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table: its text, the exact value behind it, and how it is marked."""
+
+    text: str
+    value: float | int | None = None
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table by lead."""
+
+    label: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows of a table that share a heading."""
+
+    label: str
+    lines: tuple[Line, ...]
+
+
+def method_name(method: str) -> str:
+    """What people call a method; a name that is not known here is its own."""
+    return _METHODS.get(method, method)
+
+
+def _table(scores: Sequence[Row]) -> dict[str, dict[int, Row]]:
+    """Scores by method and lead; candidates first, then baselines in their known order."""
+    order = {method: i for i, method in enumerate(_METHODS)}
+    names = sorted({row["method"] for row in scores}, key=lambda m: (order.get(m, len(order)), m))
+    return {name: {row["lead"]: row for row in scores if row["method"] == name} for name in names}
+
+
+def score_groups(scores: Sequence[Row], leads: Leads) -> tuple[Group, ...]:
+    """Errors of every method, skill against every baseline, and coverage; nothing of no scores."""
+    if not scores:
+        return ()
+    table = _table(scores)
+    baselines = [method for method in table if method not in _CANDIDATES]
+    labels = {
+        PUBLISHED: "Skill of what is published, against",
+        LSTM: "Skill of the LSTM before the gate, against",
+    }
+    if _errors(table.get(PUBLISHED)) == _errors(table.get(LSTM)):
+        labels = {LSTM: "Skill of the LSTM, which is what is published, against"}
+    skills = (
+        Group(
+            label, tuple(_skill_line(table[method], against, table, leads) for against in baselines)
+        )
+        for method, label in labels.items()
+        if method in table
+    )
+    return (_mse_group(table, leads), *skills, _reliability(table, leads))
+
+
+def _errors(rows: Mapping[int, Row] | None) -> dict[int, float]:
+    return {lead: row["mse"] for lead, row in (rows or {}).items()}
+
+
+def _skill_line(
+    rows: Mapping[int, Row], against: str, table: Mapping[str, Mapping[int, Row]], leads: Leads
+) -> Line:
+    cells = (_skill_at(rows, table[against], lead) for lead, _ in leads)
+    return Line(method_name(against), tuple(cells))
+
+
+def _mse_group(table: Mapping[str, Mapping[int, Row]], leads: Leads) -> Group:
+    values = [row["mse"] for rows in table.values() for row in rows.values()]
+    exponent = exponent_for(values)
+    smallest = min((v / 10.0**exponent for v in values if v > 0), default=1.0)
+    decimals = 3 if smallest >= 1 else 4
+    best = {
+        lead: min(
+            (rows[lead]["mse"] for m, rows in table.items() if lead in rows and m != PUBLISHED),
+            default=math.nan,
+        )
+        for lead, _ in leads
+    }
+
+    def cell(row: Row | None) -> Cell:
+        if row is None:
+            return Cell(ABSENT)
+        tone = "best" if row["mse"] == best[row["lead"]] else ""
+        return Cell(number(row["mse"] / 10.0**exponent, decimals), row["mse"], tone)
+
+    scale = power_of_ten(exponent)
+    return Group(
+        f"Mean squared error, out of sample{', ' + scale if scale else ''}",
+        tuple(
+            Line(
+                "LSTM before the gate" if method == LSTM else method_name(method),
+                tuple(cell(rows.get(lead)) for lead, _ in leads),
+            )
+            for method, rows in table.items()
+        ),
+    )
+
+
+def _skill_at(rows: Mapping[int, Row], against: Mapping[int, Row], lead: int) -> Cell:
+    """Skill at one lead, only where both were scored on the same pairs."""
+    ours, theirs = rows.get(lead), against.get(lead)
+    same = ("first_cutoff", "last_cutoff", "count")
+    if ours is None or theirs is None or any(ours[name] != theirs[name] for name in same):
+        return Cell(ABSENT)
+    return skill_cell(ours["mse"], theirs["mse"])
+
+
+def skill_cell(mse: float | None, against: float | None) -> Cell:
+    """1 - mse/against, marked as better or worse where the written number shows it."""
+    if mse is None or against is None or not against > 0:
+        return Cell(ABSENT)
+    skill = 1 - mse / against
+    text = percent(skill, 1, signed=True)
+    tone = "" if text[0].isdigit() else "better" if skill > 0 else "worse"
+    return Cell(text, skill, tone)
+
+
+def mean_mse(scores: Sequence[Row], method: str) -> float | None:
+    """Mean over leads of a method's MSE."""
+    values = [row["mse"] for row in scores if row["method"] == method]
+    return sum(values) / len(values) if values else None
+
+
+def _reliability(table: Mapping[str, Mapping[int, Row]], leads: Leads) -> Group:
+    """Test pairs and interval coverage, of what is published where that was scored."""
+    rows = next(iter(table.values()))
+    covered = next(
+        (
+            table[m]
+            for m in (*_CANDIDATES, *table)
+            if any(row["coverage"] is not None for row in table.get(m, {}).values())
+        ),
+        {},
+    )
+
+    def line(label: str, of: Mapping[int, Row], write: Callable[[Row], Cell]) -> Line:
+        return Line(
+            label, tuple(write(of[lead]) if lead in of else Cell(ABSENT) for lead, _ in leads)
+        )
+
+    lines = [line("Pairs scored", rows, lambda row: Cell(count(row["count"]), row["count"]))]
+    if covered:
+        aim = next((row["level"] for row in covered.values() if row["level"] is not None), None)
+        label = "Coverage" if aim is None else f"Coverage, aim {percent(aim, 0)}"
+        lines.append(
+            line(label, covered, lambda row: Cell(percent(row["coverage"], 1), row["coverage"]))
+        )
+    return Group("Reliability", tuple(lines))

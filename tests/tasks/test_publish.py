@@ -1,0 +1,160 @@
+"""The latest files hold the run's forecasts, and nothing older ever replaces them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks import places
+from tasks.publish import CSV, PARQUET, publish_latest, published_as_of
+from tasks.schemas import DATASETS
+from tasks.store import Store, StoreError
+from tests.tasks.example_store import AS_OF, NOW, forecast_rows, rows_table
+
+
+def forecasts(*, as_of: datetime = AS_OF, made_at: datetime = NOW, shift: float = 0.0) -> pa.Table:
+    rows = [
+        row | {"as_of": as_of, "made_at": made_at, "known_at": made_at, "mean": row["mean"] + shift}
+        for row in forecast_rows()
+    ]
+    return rows_table("forecasts", rows)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "store")
+
+
+def published(store: Store) -> pa.Table:
+    return pq.read_table(io.BytesIO(store.read_file(PARQUET)))
+
+
+def test_parquet_holds_every_forecast_sorted_with_units(store: Store) -> None:
+    shuffled = forecasts().sort_by([("lead", "descending"), ("target", "descending")])
+    assert shuffled != forecasts()
+    csv_path, parquet_path = publish_latest(store, shuffled)
+    assert store.local_path is not None
+    assert Path(csv_path) == store.local_path / CSV
+    assert Path(parquet_path) == store.local_path / PARQUET
+    table = published(store)
+    assert table.schema.equals(DATASETS["forecasts"].schema)
+    for field in DATASETS["forecasts"].schema:
+        assert table.schema.field(field.name).metadata == field.metadata
+    keys = [
+        tuple(row[name] for name in ("instrument", "target", "kind", "lead"))
+        for row in table.to_pylist()
+    ]
+    assert keys == sorted(keys)
+    by_id = [("forecast_id", "ascending")]
+    assert table.sort_by(by_id).to_pylist() == shuffled.sort_by(by_id).to_pylist()
+
+
+def test_csv_says_the_same_as_parquet(store: Store) -> None:
+    publish_latest(store, forecasts())
+    lines = list(csv.DictReader(io.StringIO(store.read_file(CSV).decode())))
+    rows = published(store).to_pylist()
+    assert len(lines) == len(rows) == 50
+    for line, row in zip(lines, rows, strict=True):
+        assert line["instrument"] == row["instrument"]
+        assert line["target_session"] == row["target_session"].isoformat()
+        assert datetime.fromisoformat(line["as_of"]) == row["as_of"]
+        for name in ("mean", "lower", "upper", "volatility"):
+            assert (float(line[name]) if line[name] else None) == row[name]
+
+
+def test_the_same_forecasts_give_the_same_bytes_in_any_order(store: Store) -> None:
+    publish_latest(store, forecasts())
+    first = store.read_file(PARQUET), store.read_file(CSV)
+    assert publish_latest(store, forecasts().sort_by([("mean", "ascending")])) != ()
+    assert (store.read_file(PARQUET), store.read_file(CSV)) == first
+
+
+@pytest.mark.parametrize(
+    ("as_of", "made_at", "replaces"),
+    [
+        (AS_OF + timedelta(days=3), NOW - timedelta(days=9), True),
+        (AS_OF - timedelta(days=3), NOW + timedelta(days=9), False),
+        (AS_OF, NOW + timedelta(seconds=1), True),
+        (AS_OF, NOW - timedelta(seconds=1), False),
+        (AS_OF, NOW, True),
+    ],
+    ids=["later as_of", "backfill", "made later", "late worker", "again"],
+)
+def test_only_newer_knowledge_replaces(
+    store: Store, as_of: datetime, made_at: datetime, replaces: bool
+) -> None:
+    publish_latest(store, forecasts())
+    before = store.read_file(PARQUET), store.read_file(CSV)
+    written = publish_latest(store, forecasts(as_of=as_of, made_at=made_at, shift=0.5))
+    after = store.read_file(PARQUET), store.read_file(CSV)
+    assert bool(written) == replaces
+    assert (after != before) == replaces
+    assert published_as_of(store) == (as_of if replaces else AS_OF)
+
+
+def test_a_reader_of_the_old_file_keeps_it_and_never_sees_a_part(store: Store) -> None:
+    publish_latest(store, forecasts())
+    assert store.local_path is not None
+    path = store.local_path / PARQUET
+    inode = path.stat().st_ino
+    with path.open("rb") as held:
+        publish_latest(store, forecasts(as_of=AS_OF + timedelta(days=1), shift=1.0))
+        assert path.stat().st_ino != inode  # another file took the name, whole
+        old = pq.read_table(held)
+    assert old["mean"].to_pylist() != published(store)["mean"].to_pylist()
+    names = sorted(file.name for file in path.parent.iterdir())
+    assert names == ["forecasts.csv", "forecasts.parquet"]
+
+
+def test_a_stop_between_the_two_files_is_repaired_by_running_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_latest(store, forecasts())
+    later = forecasts(as_of=AS_OF + timedelta(days=1), shift=1.0)
+    write = places.write
+    with monkeypatch.context() as patch:
+
+        def stop_at_the_second(place: places.Place, relative: str, data: bytes) -> str:
+            if relative == PARQUET:
+                raise StoreError("the disk is full")
+            return write(place, relative, data)
+
+        patch.setattr(places, "write", stop_at_the_second)
+        with pytest.raises(StoreError, match="disk is full"):
+            publish_latest(store, later)
+    assert published_as_of(store) == AS_OF
+    assert len(publish_latest(store, later)) == 2
+    lines = list(csv.DictReader(io.StringIO(store.read_file(CSV).decode())))
+    assert [float(line["mean"]) for line in lines] == published(store)["mean"].to_pylist()
+
+
+def test_nothing_to_publish_leaves_what_is_there(store: Store) -> None:
+    assert publish_latest(store, forecasts().slice(0, 0)) == ()
+    assert published_as_of(store) is None
+    publish_latest(store, forecasts())
+    assert publish_latest(store, forecasts().slice(0, 0)) == ()
+    assert published(store).num_rows == 50
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"PAR1 but cut off", b"not a table at all"])
+def test_a_broken_latest_file_is_replaced(store: Store, rubbish: bytes) -> None:
+    store.write_file(PARQUET, rubbish)
+    assert len(publish_latest(store, forecasts())) == 2
+    assert published(store).num_rows == 50
+
+
+def test_forecasts_of_two_nights_are_refused(store: Store) -> None:
+    both = pa.concat_tables([forecasts(), forecasts(as_of=datetime(2013, 3, 4, 22, tzinfo=UTC))])
+    with pytest.raises(ValueError, match=r"2 different as_of, 2013-03-01.* to 2013-03-04"):
+        publish_latest(store, both)
+
+
+def test_a_missing_column_is_named(store: Store) -> None:
+    with pytest.raises(ValueError, match=r"lack the columns \['upper'\]"):
+        publish_latest(store, forecasts().drop_columns(["upper"]))
