@@ -1,0 +1,138 @@
+"""Several fetches as one, and the part of one that was asked for.
+
+Owns joining and filtering. Never touches what a row means.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.rows import agree, as_mask, codes_of, starts_of
+from tasks.sources.protocol import ACTIONS, BARS, DEFECTS, Fetched, SourceProblem
+
+
+def merge(parts: Sequence[Fetched], problems: Sequence[SourceProblem], provenance: str) -> Fetched:
+    """All rows of `parts`, in their order; an action that several agree on is kept once."""
+    actions, disagreements = _distinct(
+        pa.concat_tables([ACTIONS.empty_table(), *(part.actions for part in parts)])
+    )
+    told = [problem for part in parts for problem in part.problems]
+    return Fetched(
+        bars=pa.concat_tables([BARS.empty_table(), *(part.bars for part in parts)]),
+        original=_originals([part.original for part in parts]),
+        actions=actions,
+        problems=(*problems, *told, *disagreements),
+        provenance=provenance,
+        defects=pa.concat_tables([DEFECTS.empty_table(), *map(_defects, parts)]),
+        adjusted_close=_adjusted(parts),
+    )
+
+
+def between(
+    fetched: Fetched, instruments: Collection[str] | None, first: date | None, last: date | None
+) -> Fetched:
+    """The rows and actions of `instruments` from `first` to `last`, and rows that don't tell."""
+    if instruments is None and first is None and last is None:
+        return fetched
+    rows = _wanted(fetched.bars, instruments, first, last)
+    return Fetched(
+        bars=fetched.bars.filter(rows),
+        original=fetched.original.filter(rows),
+        actions=fetched.actions.filter(_wanted(fetched.actions, instruments, first, last)),
+        problems=fetched.problems,
+        provenance=fetched.provenance,
+        defects=None if fetched.defects is None else fetched.defects.filter(rows),
+        adjusted_close=None
+        if fetched.adjusted_close is None
+        else fetched.adjusted_close.filter(rows),
+    )
+
+
+def _wanted(
+    table: pa.Table, instruments: Collection[str] | None, first: date | None, last: date | None
+) -> pa.Array:
+    keep = np.ones(table.num_rows, dtype=bool)
+    if instruments is not None:
+        names = pa.array(sorted(instruments), pa.string())
+        keep &= as_mask(pc.is_in(table["instrument"], value_set=names))
+        keep |= as_mask(pc.is_null(table["instrument"]))
+    sessions = table["session"]
+    if first is not None:
+        keep &= as_mask(pc.fill_null(pc.greater_equal(sessions, first), True))
+    if last is not None:
+        keep &= as_mask(pc.fill_null(pc.less_equal(sessions, last), True))
+    return pa.array(keep)
+
+
+def _originals(tables: Sequence[pa.Table]) -> pa.Table:
+    if not tables:
+        return pa.table({"row": pa.array([], pa.string())})
+    kinds: dict[str, pa.DataType] = {}
+    clash = any(
+        kinds.setdefault(field.name, field.type) != field.type
+        for table in tables
+        for field in table.schema
+    )
+    if clash:  # one file's number is another's text: both become texts
+        tables = [_texts(table) for table in tables]
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def _texts(table: pa.Table) -> pa.Table:
+    columns = [
+        column
+        if pa.types.is_string(column.type)
+        else pa.array(
+            [None if cell is None else json.dumps(cell, default=str) for cell in column.to_pylist()]
+            if pa.types.is_nested(column.type)
+            else column.cast(pa.string())
+        )
+        for column in table.columns
+    ]
+    return pa.table(columns, names=table.column_names)
+
+
+def _defects(part: Fetched) -> pa.Table:
+    if part.defects is not None:
+        return part.defects
+    return pa.table([pa.nulls(part.bars.num_rows, pa.string())] * 2, schema=DEFECTS)
+
+
+def _adjusted(parts: Sequence[Fetched]) -> pa.ChunkedArray | None:
+    if all(part.adjusted_close is None for part in parts):
+        return None
+    chunks: list[pa.Array] = []
+    for part in parts:
+        if part.adjusted_close is None:
+            chunks.append(pa.nulls(part.bars.num_rows, pa.float64()))
+        else:
+            chunks.extend(part.adjusted_close.chunks)
+    return pa.chunked_array(chunks, pa.float64())
+
+
+def _distinct(actions: pa.Table) -> tuple[pa.Table, tuple[SourceProblem, ...]]:
+    """One action per instrument, ex-date and kind; where several disagree, none."""
+    if not actions.num_rows:
+        return actions, ()
+    codes = codes_of(actions, ("instrument", "session", "action"))
+    ranked = np.argsort(codes, kind="stable")
+    actions, codes = actions.take(ranked), codes[ranked]
+    starts = starts_of(codes)
+    group = np.cumsum(starts) - 1
+    apart = ~agree(actions, actions.take(np.flatnonzero(starts)[group]), ("value",))
+    disputed = np.bincount(group, weights=apart) > 0
+    problems = tuple(
+        SourceProblem(
+            row["instrument"],
+            f"the {row['action']} of {row['instrument']} on {row['session']} is stated more than "
+            "once with different values; none is taken",
+        )
+        for row in actions.filter(pa.array(starts & disputed[group])).to_pylist()
+    )
+    return actions.filter(pa.array(starts & ~disputed[group])), problems
