@@ -53,7 +53,8 @@ def save(
         "notes": dict(notes or {}),
     }
     text = json.dumps(header, sort_keys=True)
-    return save_tensors(tensors, metadata={"header": text, "digest": _digest(text, tensors)})
+    # One entry: the order of several is not the same in every file.
+    return save_tensors(tensors, metadata={"header": f"{_digest(text, tensors)} {text}"})
 
 
 def load(data: bytes, source: str = "checkpoint") -> tuple[Fleet, Tensors, Mapping[str, Any]]:
@@ -74,19 +75,20 @@ def load(data: bytes, source: str = "checkpoint") -> tuple[Fleet, Tensors, Mappi
         raise CheckpointError(
             f"{source} is not a whole safetensors file ({len(data)} bytes: {error}): {remedy}"
         ) from error
-    text = metadata.get("header", "")
+    digest, _, text = metadata.get("header", "").partition(" ")
     try:
         header = json.loads(text)
     except ValueError:
-        header = {}
-    if header.get("format") != FORMAT:
+        header = None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise CheckpointError(f"{source} is a safetensors file, but not a {FORMAT}: {remedy}")
-    if header["version"] > VERSION:
+    version = header.get("version")
+    if isinstance(version, int) and version > VERSION:
         raise CheckpointError(
-            f"{source} has format version {header['version']}, this code reads up to {VERSION}: "
+            f"{source} has format version {version}, this code reads up to {VERSION}: "
             "use the newer fleetcast that wrote it"
         )
-    if metadata.get("digest") != _digest(text, tensors):
+    if digest != _digest(text, tensors):
         raise CheckpointError(f"{source} was changed after it was written: {remedy}")
     fleet = Fleet(
         config=FleetConfig(**header["config"]),

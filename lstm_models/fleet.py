@@ -131,9 +131,14 @@ class Fleet:
             window holds a value that is not finite.
 
         Raises:
-            ValueError: if a cutoff has fewer than `lookback` rows up to it.
+            ValueError: if a cutoff has fewer than `lookback` rows up to it, or is no row at all.
         """
         asked = cutoffs >= 0
+        if np.any(cutoffs >= inputs.shape[1]):
+            raise ValueError(
+                f"a cutoff must be one of the {inputs.shape[1]} rows, received row "
+                f"{int(cutoffs.max())}"
+            )
         if np.any(cutoffs[asked] < self.config.lookback - 1):
             raise ValueError(
                 f"a cutoff needs lookback={self.config.lookback} rows up to it, received row "
@@ -168,9 +173,9 @@ class Fleet:
         for m, row in enumerate(series_of):
             at = cutoffs[m][asked[m]]
             linear = linear_path(inputs[row, at], self.skip[m])
-            finite = np.isfinite(_window_sums(inputs[row], at, self.config.lookback))
+            whole = _whole_windows(inputs[row], at, self.config.lookback)
             mean = linear + residual[m][asked[m]] * self.scale[m]
-            predictions[m, asked[m]] = np.where(finite[:, None], mean, np.nan)
+            predictions[m, asked[m]] = np.where(whole[:, None], mean, np.nan)
         return predictions
 
 
@@ -184,7 +189,8 @@ def linear_path(features: NDArray[np.floating], coefficients: Floats) -> Floats:
     total = np.broadcast_to(coefficients[-1], (len(features), coefficients.shape[1])).copy()
     for column, slopes in zip(features.T.astype(np.float64), coefficients[:-1], strict=True):
         if np.any(slopes):
-            total += column[:, None] * slopes
+            with np.errstate(invalid="ignore"):  # ∞ − ∞ is unknown, as it should be
+                total += column[:, None] * slopes
     return total
 
 
@@ -197,7 +203,8 @@ def scaled_rows(features: NDArray[np.floating], scaler: Scaler, rows: int) -> Ar
     """`(rows, feature + 1)`: standardised features, zeros where unknown, and the bias' 1."""
     padded = np.zeros((rows, features.shape[1] + 1), np.float32)
     scaled = scaler.scale(features)
-    padded[: len(features), :-1] = np.where(np.isfinite(scaled), scaled, 0.0)
+    with np.errstate(over="ignore"):  # beyond float32: infinite, and so the lane diverges
+        padded[: len(features), :-1] = np.where(np.isfinite(scaled), scaled, 0.0)
     padded[:, -1] = 1.0
     return padded
 
@@ -213,10 +220,10 @@ def _blocks(lanes: Sequence[tuple[int, int]], width: int) -> Iterator[Sequence[t
     return (lanes[first : first + width] for first in range(0, len(lanes), width))
 
 
-def _window_sums(
+def _whole_windows(
     features: NDArray[np.floating], cutoffs: NDArray[np.integer], lookback: int
-) -> Floats:
-    """NaN for every cutoff whose window holds a value that is not finite, else 0."""
+) -> NDArray[np.bool_]:
+    """Whether every value in the window that ends at a cutoff is finite, `(cutoff,)`."""
     bad = np.concatenate([[0], np.cumsum(~np.isfinite(features).all(axis=1))])
-    unknown = bad[cutoffs + 1] - bad[cutoffs + 1 - lookback]
-    return np.where(unknown > 0, np.nan, 0.0)
+    whole: NDArray[np.bool_] = bad[cutoffs + 1] == bad[cutoffs + 1 - lookback]
+    return whole

@@ -5,6 +5,7 @@ Owns their meaning and their limits. Never touches Keras: settings are read wher
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -57,6 +58,16 @@ class FleetConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, received {getattr(self, name)}")
+        for name in ("learning_rate", "clip_norm"):
+            if not 0.0 < getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"{name} must be a finite number above 0, received {getattr(self, name)}"
+                )
+        for name in ("warmup_updates", "weight_decay"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"{name} must be a finite number, 0 or more, received {getattr(self, name)}"
+                )
         if not 0 <= self.burn_in < self.lookback:
             raise ValueError(
                 f"burn_in must lie in 0 … lookback - 1 = {self.lookback - 1}, "

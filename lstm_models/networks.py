@@ -76,7 +76,6 @@ def keras_member(
     skip: NDArray[np.float64] | None,
     *,
     name: str,
-    lookback: int | None = None,
 ) -> keras.Model:
     """A plain Keras model of one member: raw features in, the ungated mean out.
 
@@ -85,7 +84,6 @@ def keras_member(
         skip: coefficients `(feature + 1, lead)` of the frozen linear path, intercept last; None
             for a member without one.
         name: of the model.
-        lookback: time steps of the input, or None for any number.
 
     Returns:
         A model from `(window, time, feature)` to `(window, time, lead)`. Without a skip path and
@@ -102,7 +100,7 @@ def keras_member(
         ]
 
     layers = [layers_of(lane) for lane in range(len(lanes))]
-    inputs = keras.Input((lookback, features), name="features")
+    inputs = keras.Input((None, features), name="features")
     if skip is None and len(lanes) == 1:
         model = keras.Sequential([inputs, *layers[0]], name=name)
     else:

@@ -21,8 +21,15 @@ from lstm_models.fleet import Fleet, Floats, LaneReport, linear_path, rounded, s
 from lstm_models.fleet_config import FleetConfig
 from lstm_models.networks import Array, initial_weights
 from lstm_models.scaling import Scaler
-from lstm_models.updates import Data, Lanes, Weights, check_stride, training_program
-from lstm_models.windows import checks, generator, passes
+from lstm_models.updates import (
+    CHECKED_WINDOWS,
+    Data,
+    Lanes,
+    Weights,
+    check_stride,
+    training_program,
+)
+from lstm_models.windows import checks, generator, passes, require_window
 
 
 @dataclass(frozen=True)
@@ -63,33 +70,42 @@ def fit(
         report: called with (lanes done, lanes) whenever a lane is done.
 
     Returns:
-        The fitted fleet. A lane whose numbers stop being finite keeps the best weights it had
-        (with a skip path, at worst those of update 0) and is reported as "diverged".
+        The fitted fleet. A lane whose early-stop MSE stops being a finite number, or that has no
+        known early-stop target, keeps the best weights it had (with a skip path, at worst those
+        of update 0) and is reported as "diverged".
 
     Raises:
-        ValueError: if a member's name is not unique, or a segment holds no window.
+        ValueError: if there is no member, a name is not unique, a segment holds no window, or
+            `skip` has slopes although `config.skip` is off.
     """
     names = tuple(member.name for member in members)
+    if not names:
+        raise ValueError("a fleet needs at least one member, received none")
     if len(set(names)) != len(names):
         repeated = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(f"member names must be unique, received twice: {', '.join(repeated)}")
+    for member in members:
+        _require_windows(member, inputs.shape[1], config)
+    if not config.skip and np.any(skip[:, :-1]):
+        raise ValueError(
+            "config.skip is off, but the skip path received has slopes: switch it on, or give "
+            "slopes of zero"
+        )
     learned = [_Learned.of(inputs, targets, m, skip[i]) for i, m in enumerate(members)]
     features, leads = inputs.shape[2], targets.shape[2]
     shape = (len(members), config.seeds)
     recurrence = np.zeros((*shape, config.units + features + 1, 4 * config.units), np.float32)
     head = np.zeros((*shape, config.units + 1, leads), np.float32)
-    reports: list[list[LaneReport]] = [[] for _ in members]
+    reports: dict[tuple[int, int], LaneReport] = {}
 
     pending = iter([(m, s) for m in range(len(members)) for s in range(config.seeds)])
     trainer = _Trainer(inputs, members, learned, config, leads)
-    done = 0
     while trainer.fill(pending):
         for (m, s), w, v, lane_report in trainer.advance():
             recurrence[m, s], head[m, s] = w, v
-            reports[m].append(lane_report)
-            done += 1
+            reports[m, s] = lane_report
             if report is not None:
-                report(done, len(members) * config.seeds)
+                report(len(reports), len(members) * config.seeds)
     return Fleet(
         config=config,
         names=names,
@@ -99,8 +115,31 @@ def fit(
         scale=np.stack([one.scale for one in learned]),
         recurrence=recurrence,
         head=head,
-        reports=tuple(tuple(r) for r in reports),
+        reports=tuple(
+            tuple(reports[m, s] for s in range(config.seeds)) for m in range(len(members))
+        ),
     )
+
+
+def _require_windows(member: Member, rows: int, config: FleetConfig) -> None:
+    """Refuse, before any work, a member whose segments hold no window."""
+    for what, (first, stop) in (("fit", member.fit), ("early-stop", member.early_stop)):
+        if not 0 <= first < stop <= rows:
+            raise ValueError(
+                f"{member.name}: the {what} rows must be a range inside 0 … {rows}, received "
+                f"{first} … {stop}"
+            )
+    try:
+        require_window(*member.fit, config.lookback)
+    except ValueError as error:
+        raise ValueError(f"{member.name}: {error}") from None
+    context = config.lookback - check_stride(config)
+    if member.early_stop[0] < context:
+        raise ValueError(
+            f"{member.name}: the early-stop rows begin at {member.early_stop[0]}, but a check "
+            f"window of lookback={config.lookback} reaches {context} rows further back: begin "
+            "later or shorten lookback"
+        )
 
 
 @dataclass(frozen=True)
@@ -121,7 +160,8 @@ class _Learned:
     ) -> _Learned:
         features = inputs[member.series].astype(np.float64)
         first, stop = member.fit
-        residuals = targets[member.series] - linear_path(features, skip)
+        with np.errstate(invalid="ignore"):  # ∞ − ∞ is unknown, as it should be
+            residuals = targets[member.series] - linear_path(features, skip)
         return cls(
             scaler=Scaler.fit(features[first:stop]),
             scale=Scaler.fit(residuals[first:stop]).spread,
@@ -155,13 +195,16 @@ class _Trainer:
         leads: int,
     ) -> None:
         self.raw, self.members, self.learned, self.config = inputs, members, learned, config
-        width, rows, features = config.width, rounded(inputs.shape[1]), inputs.shape[2]
+        # Check windows may reach past the last row, and those that fill up a lane's list lie at the
+        # very end: rows are added there for them, whose targets are unknown.
+        stride = check_stride(config)
+        width, rows, features = config.width, rounded(inputs.shape[1] + stride), inputs.shape[2]
         longest = max(m.early_stop[1] - m.early_stop[0] for m in members)
-        check_windows = rounded(-(-longest // check_stride(config)), 8)
+        pieces = -(-longest // (stride * CHECKED_WINDOWS))
         self.inputs = np.zeros((width, rows, features + 1), np.float32)
         self.targets = np.full((width, rows, leads), np.nan, np.float32)
         self.check_targets = self.targets.copy()
-        self.check_starts = np.zeros((width, check_windows), np.int32)
+        self.check_starts = np.zeros((pieces, width, CHECKED_WINDOWS), np.int32)
         w = np.zeros((width, config.units + features + 1, 4 * config.units), np.float32)
         v = np.zeros((width, config.units + 1, leads), np.float32)
         self.lanes = Lanes(
@@ -182,22 +225,16 @@ class _Trainer:
         member, learned, config = self.members[lane[0]], self.learned[lane[0]], self.config
         rows = self.inputs.shape[1]
         self.inputs[place] = scaled_rows(self.raw[member.series], learned.scaler, rows)
-        scaled = (learned.residuals / learned.scale).astype(np.float32)
         for array, (first, stop) in (
             (self.targets, member.fit),
             (self.check_targets, member.early_stop),
         ):
             array[place] = np.nan
-            array[place, first:stop] = scaled[first:stop]
+            array[place, first:stop] = learned.residuals[first:stop] / learned.scale
         starts = checks(*member.early_stop, config.lookback, check_stride(config))
-        if starts[0] < 0:
-            raise ValueError(
-                f"{member.name}: the early-stop rows begin at {member.early_stop[0]}, but a window "
-                f"of lookback={config.lookback} must lie before them"
-            )
-        self.check_starts[place] = starts[-1]
-        self.check_starts[place, : len(starts)] = starts
-        self.check_targets[place, member.early_stop[1] :] = np.nan
+        filled = np.full(self.check_starts[:, place].size, rows - config.lookback)
+        filled[: len(starts)] = starts
+        self.check_starts[:, place] = filled.reshape(-1, CHECKED_WINDOWS)
         random = generator(member.name, lane[1], "windows")
         w, v = initial_weights(
             member.name,

@@ -20,6 +20,8 @@ from lstm_models.fleet_config import FleetConfig
 from lstm_models.recurrence import Tensor, backward, forward, with_bias
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
+CHECKED_WINDOWS = 8
+"""Windows of a lane in one piece of a check."""
 
 
 class Weights(NamedTuple):
@@ -62,16 +64,14 @@ def _gather(rows: Tensor, starts: Tensor, lookback: int) -> Tensor:
     return ops.take(ops.reshape(rows, (lanes * length, columns)), starts[None] + lane + step, 0)
 
 
-def _squared_error(outputs: Tensor, targets: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean squared error per lane over the known targets, and its gradient by `outputs`.
+def _errors(outputs: Tensor, targets: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Error where the target is known and 0 elsewhere, and how many are known per lane.
 
     All `(time, lane, window, lead)`; `weight` masks steps, NaN targets mask themselves.
     """
     known = ops.logical_and(ops.isfinite(targets), weight > 0)
     error = ops.where(known, outputs - ops.where(known, targets, 0.0), 0.0)
-    count = ops.maximum(ops.sum(ops.cast(known, outputs.dtype), axis=(0, 2, 3)), 1.0)
-    gradient = 2.0 * error / count[None, :, None, None]
-    return ops.sum(error * error, axis=(0, 2, 3)) / count, gradient
+    return error, ops.sum(ops.cast(known, outputs.dtype), axis=(0, 2, 3))
 
 
 def _head(hidden: Tensor, head: Tensor) -> Tensor:
@@ -82,16 +82,16 @@ def _head(hidden: Tensor, head: Tensor) -> Tensor:
 def _adamw(weights: Weights, gradient: Tensor, step: Tensor, config: FleetConfig) -> Weights:
     """One AdamW update per lane; the last row of every weight array is a bias and not decayed.
 
-    Source: Loshchilov & Hutter (2019), arXiv:1711.05101; linear warm-up of the rate.
+    Source: Loshchilov & Hutter (2019), arXiv:1711.05101; linear warm-up of the rate. As in Keras,
+    epsilon joins the root before its bias correction ("epsilon hat" in Kingma & Ba, 2015, §2).
     """
     decayed = np.full((1, weights.value.shape[1], 1), config.weight_decay, np.float32)
     decayed[:, -1] = 0.0
     step = step[:, None, None]
     mean = BETA_1 * weights.mean + (1.0 - BETA_1) * gradient
     square = BETA_2 * weights.square + (1.0 - BETA_2) * gradient * gradient
-    corrected = mean / (1.0 - ops.power(BETA_1, step))
-    spread = ops.sqrt(square / (1.0 - ops.power(BETA_2, step)))
-    change = corrected / (spread + EPSILON) + decayed * weights.value
+    correction = ops.sqrt(1.0 - ops.power(BETA_2, step)) / (1.0 - ops.power(BETA_1, step))
+    change = correction * mean / (ops.sqrt(square) + EPSILON) + decayed * weights.value
     rate = config.learning_rate * ops.minimum(step / max(config.warmup_updates, 1), 1.0)
     return Weights(weights.value - rate * change, mean, square)
 
@@ -100,9 +100,9 @@ def _adamw(weights: Weights, gradient: Tensor, step: Tensor, config: FleetConfig
 def training_program(config: FleetConfig) -> Callable[..., tuple[Lanes, Tensor, Tensor]]:
     """Compile: check every lane on its early-stop rows, then update it `check_every` times.
 
-    The program takes `Lanes`, `Data`, `starts (update, lane, window)` and `check_starts (lane,
-    window)`. It returns the changed lanes, the early-stop MSE *before* the updates and the
-    training MSE of the last one, `(lane,)` each.
+    The program takes `Lanes`, `Data`, `starts (update, lane, window)` and `check_starts (piece,
+    lane, window)`. It returns the changed lanes, the early-stop MSE *before* the updates, NaN
+    where no target is known, and the training MSE of the last one, `(lane,)` each.
     """
     lookback = config.lookback
     supervised = _from_step(lookback, config.burn_in)
@@ -112,7 +112,9 @@ def training_program(config: FleetConfig) -> Callable[..., tuple[Lanes, Tensor, 
         x = _gather(data.inputs, starts, lookback)
         y = _gather(data.targets, starts, lookback)
         hidden, cell = forward(x, lanes.recurrence.value)
-        loss, d_outputs = _squared_error(_head(hidden, lanes.head.value), y, supervised)
+        error, count = _errors(_head(hidden, lanes.head.value), y, supervised)
+        count = ops.maximum(count, 1.0)
+        d_outputs = 2.0 * error / count[None, :, None, None]
         d_head = ops.einsum("tlwu,tlwo->luo", with_bias(hidden), d_outputs)
         kernel = ops.transpose(lanes.head.value[:, :-1], (0, 2, 1))
         d_hidden = ops.matmul(d_outputs, kernel)
@@ -123,14 +125,28 @@ def training_program(config: FleetConfig) -> Callable[..., tuple[Lanes, Tensor, 
         step = lanes.updates + 1.0
         recurrence = _adamw(lanes.recurrence, d_recurrence * shrink, step, config)
         head = _adamw(lanes.head, d_head * shrink, step, config)
-        return Lanes(recurrence, head, step), loss
+        return Lanes(recurrence, head, step), ops.sum(error * error, axis=(0, 2, 3)) / count
+
+    def check(lanes: Lanes, data: Data, check_starts: Tensor) -> Tensor:
+        # Piece after piece, so that pieces without targets, which a neighbour with more
+        # early-stop rows brings along, add an exact zero.
+        def step(
+            carry: tuple[Tensor, Tensor], starts: Tensor
+        ) -> tuple[tuple[Tensor, Tensor], None]:
+            hidden, _ = forward(_gather(data.inputs, starts, lookback), lanes.recurrence.value)
+            y = _gather(data.check_targets, starts, lookback)
+            error, count = _errors(_head(hidden, lanes.head.value), y, checked)
+            total = carry[0] + ops.sum(error * error, axis=(0, 2, 3))
+            return (total, carry[1] + count), None
+
+        zero = ops.zeros_like(lanes.updates)
+        (total, count), _ = ops.scan(step, (zero, zero), check_starts)
+        return total / count
 
     def program(
         lanes: Lanes, data: Data, starts: Tensor, check_starts: Tensor
     ) -> tuple[Lanes, Tensor, Tensor]:
-        hidden, _ = forward(_gather(data.inputs, check_starts, lookback), lanes.recurrence.value)
-        y = _gather(data.check_targets, check_starts, lookback)
-        before, _ = _squared_error(_head(hidden, lanes.head.value), y, checked)
+        before = check(lanes, data, check_starts)
 
         def step(carry: tuple[Lanes, Tensor], drawn: Tensor) -> tuple[tuple[Lanes, Tensor], None]:
             return update(carry[0], data, drawn), None

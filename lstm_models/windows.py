@@ -22,6 +22,19 @@ def generator(*names: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key))
 
 
+def require_window(first: int, stop: int, lookback: int) -> None:
+    """Check that a window fits into `[first, stop)`.
+
+    Raises:
+        ValueError: if not even one does.
+    """
+    if stop - first < lookback:
+        raise ValueError(
+            f"a window of lookback={lookback} steps does not fit into {stop - first} rows "
+            f"({first} … {stop - 1}): shorten lookback or give more history"
+        )
+
+
 def tiles(first: int, stop: int, lookback: int, burn_in: int, phase: int) -> Starts:
     """Starts of windows inside `[first, stop)` whose supervised steps tile it.
 
@@ -40,12 +53,8 @@ def passes(
     Raises:
         ValueError: if not even one window fits into `[first, stop)`.
     """
+    require_window(first, stop, lookback)
     slack = stop - first - lookback
-    if slack < 0:
-        raise ValueError(
-            f"a window of lookback={lookback} steps does not fit into {stop - first} rows "
-            f"({first} … {stop - 1}): shorten lookback or give more history"
-        )
     stride = lookback - burn_in
     while True:
         phase = int(random.integers(0, min(stride, slack + 1)))

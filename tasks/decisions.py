@@ -58,8 +58,10 @@ def decide_and_score(
     }
     rows = []
     for row in scores.filter(pc.equal(scores["segment"], "test")).to_pylist():
-        limit = limits[row["evaluation_id"], row["fold"]]
-        if row["method"] == chosen[limit].get((row["instrument"], row["target"])):
+        limit = limits.get((row["evaluation_id"], row["fold"]))
+        spoken = {} if limit is None else chosen[limit]
+        # As tonight: where the gate has nothing to judge by, the default baseline is published.
+        if row["method"] == spoken.get((row["instrument"], row["target"]), row["baseline"]):
             of = (row["evaluation_id"], row["fold"], row["lead"], row["level"])
             identity = content_id(PUBLISHED, of, company, request.config_hash)
             rows.append({**row, "score_id": identity, "method": PUBLISHED})

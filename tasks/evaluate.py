@@ -82,16 +82,15 @@ def score_rows(done: Evaluated, level: float) -> list[Row]:
     for segment, (first, stop) in done.segments():
         present = np.isfinite(done.one.targets[first:stop])
         states = {
-            method: ScoreState.of(
-                np.nan_to_num(_errors(done, method, first, stop)), present, axis=0
-            )
+            method: ScoreState.of(_errors(done, method, first, stop), present, axis=0)
             for method in done.methods
         }
         mse = {method: state.mean() for method, state in states.items()}
         for method in done.methods:
             more = _interval_scores(done, method, first, stop, level) if segment == "test" else {}
             if done.one.target == "log_volatility":
-                more["qlike"] = _qlike(done, method, first, stop)
+                since = done.fold.calibrate[0] if segment == "test" else done.first
+                more["qlike"] = _qlike(done, method, since, first, stop)
             for place in range(present.shape[1]):
                 if not present[:, place].any():
                     continue
@@ -116,9 +115,9 @@ def score_rows(done: Evaluated, level: float) -> list[Row]:
                         "count": int(states[method].count[place]),
                         "mse": float(mse[method][place]),
                         "baseline": default,
-                        "skill": None
-                        if method == default
-                        else skill_score(float(mse[method][place]), float(mse[default][place])),
+                        "skill": skill_score(float(mse[method][place]), float(mse[default][place]))
+                        if method != default and default in mse
+                        else None,
                         "level": level if segment == "test" else None,
                         **{name: _known(values[place]) for name, values in more.items()},
                     }
@@ -150,14 +149,18 @@ def _interval_scores(
     }
 
 
-def _qlike(done: Evaluated, method: str, first: int, stop: int) -> NDArray[np.float64]:
-    """QLIKE per lead of the bias-corrected variance, over cutoffs with enough matured errors."""
+def _qlike(done: Evaluated, method: str, since: int, first: int, stop: int) -> NDArray[np.float64]:
+    """QLIKE per lead of the bias-corrected variance, over cutoffs with enough matured errors.
+
+    The errors that correct it are those since row `since`: for a test those since its calibrate
+    segment began, as tonight.
+    """
     predictions = done.methods[method]
     end = done.first + len(predictions)
     smearing = intervals.duan_smearing(
-        predictions,
-        done.one.targets[done.first : end],
-        np.arange(first, stop) - done.first,
+        predictions[since - done.first :],
+        done.one.targets[since:end],
+        np.arange(first, stop) - since,
         window=INTERVAL_WINDOW,
     )
     truth = done.one.targets[first:stop]

@@ -55,8 +55,10 @@ def daily_variance(
 ) -> tuple[Floats, bool]:
     """Garman–Klass variance where a row has open, high, low and close, else the squared return.
 
-    A series with ranges in fewer than 95 % of its rows uses squared returns throughout: two
-    measures of different scale in one series would read as a change of volatility.
+    A row that stands still (high = low) at another price than the row before has no range to speak
+    of: closes that were copied into all four columns look like that. A series with ranges in fewer
+    than 95 % of its rows uses squared returns throughout: two measures of different scale in one
+    series would read as a change of volatility.
 
     Returns:
         `(row,)` and whether it is Garman–Klass.
@@ -67,7 +69,8 @@ def daily_variance(
         spread, body = np.log(high / low), np.log(close / open_)
     ranged = 0.5 * spread**2 - (2.0 * np.log(2.0) - 1.0) * body**2
     squared = log_return**2
-    known = np.isfinite(ranged)
+    copied = (high == low) & (log_return != 0.0)
+    known = np.isfinite(ranged) & ~copied
     if len(known) == 0 or known.mean() < 0.95:
         return squared, False
     return np.where(known, np.maximum(ranged, 0.0), squared), True
@@ -102,6 +105,7 @@ def features(series: Series, epsilon: float) -> Floats:
         for row in range(len(v)):
             level = EWMA_DECAY * level + (1.0 - EWMA_DECAY) * filled[row]
             ewma[row] = level
+        ewma[:21] = np.nan  # the level they start from had not been seen in full
     columns = {
         "log_return": r,
         "abs_return": np.abs(r),

@@ -26,6 +26,7 @@ from tasks.walkforward import (
     all_methods,
     bounds,
     predict_fold,
+    standstill,
     subject,
 )
 
@@ -162,8 +163,8 @@ def _unusable(
 ) -> str | None:
     if series is None:
         return f"no bars known by {request.as_of:%Y-%m-%d %H:%M} UTC"
-    if np.ptp(series.close) == 0.0:
-        return f"its price never moved in {len(series)} sessions"
+    if (still := standstill(series)) is not None:
+        return still
     age, allowed = _age(series, calendar, request), request.settings.targets.max_stale
     if age > allowed:
         return (
@@ -248,7 +249,7 @@ def _fallback(one: Subject, model: Model | None) -> _Ready | NotForecast:
 
     Fitted on all but the last rows, whose errors give the interval: those are out of sample.
     """
-    why = (model.reason if model is not None else None) or one.too_short or "it has no model yet"
+    why = one.too_short or (model and model.reason) or "no model of it is due yet"
     matured = np.flatnonzero(np.isfinite(one.targets).all(axis=1))
     if len(matured) <= SHORT_CALIBRATION:
         return NotForecast(

@@ -100,6 +100,16 @@ class ForecastSettings(_Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _windows_fit(self) -> Self:
+        lookback, rows = self.model.lookback, self.evaluation.min_fit
+        if lookback > rows:
+            raise ValueError(
+                f"model.lookback must be at most evaluation.min_fit ({rows}), or no window would "
+                f"fit into the shortest fit segment; received {lookback}"
+            )
+        return self
+
     @property
     def embargo(self) -> int:
         """Sessions left out between two segments: the stated number, or the horizon."""

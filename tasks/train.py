@@ -6,7 +6,7 @@ them count. Never touches orchestration; a run cut short anywhere is simply run 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -103,6 +103,8 @@ def refit_session(calendar: ExchangeCalendar, session: date, every: int) -> date
 def train_shard(request: ShardRequest, report: Report | None = None) -> TrainResult:
     """Train the models of a shard that are due, and score them; the others are already there.
 
+    A model is also due again where its checkpoint is gone.
+
     Raises:
         StoreError: if the store cannot be read or written.
     """
@@ -110,9 +112,14 @@ def train_shard(request: ShardRequest, report: Report | None = None) -> TrainRes
     store = Store.open(request.store_url)
     due = _due(store, request)
     known = {row["model_id"]: row for row in _known_models(store, request.shard.instruments)}
-    missing = [(model_id, one) for model_id, one in due if model_id not in known]
+    lost = _lost_checkpoints(store, [known[model_id] for model_id, _ in due if model_id in known])
+    missing = [
+        (model_id, one)
+        for model_id, one in due
+        if model_id not in known or known[model_id]["checkpoint"] in lost
+    ]
     if missing:
-        _train(store, request, missing, report)
+        _train(store, request, missing, lost, report)
         known = {row["model_id"]: row for row in _known_models(store, request.shard.instruments)}
     models = tuple(
         Model(**{name: known[model_id][name] for name in Model.__dataclass_fields__})
@@ -188,12 +195,20 @@ def _known_models(store: Store, instruments: Sequence[str]) -> list[dict[str, An
     return rows
 
 
+def _lost_checkpoints(store: Store, models: Sequence[dict[str, Any]]) -> set[str]:
+    """Checkpoints that rows of `models` name but the store no longer has."""
+    paths = {row["checkpoint"] for row in models if row["checkpoint"] is not None}
+    return {path for path in paths if not store.exists(path)}
+
+
 def _train(
     store: Store,
     request: ShardRequest,
     missing: Sequence[tuple[str, Subject]],
+    lost: Collection[str],
     report: Report | None,
 ) -> None:
+    """Train what is missing; a lost checkpoint is written again where its models expect it."""
     able = [(model_id, one) for model_id, one in missing if one.too_short is None]
     checkpoint = None
     statistics: list[dict[str, Any]] = []
@@ -235,7 +250,8 @@ def _train(
                 report("score", place + 1, len(folds))
         data = checkpoints.save(fleet.select(live), extra, notes)
         checkpoint = f"checkpoints/{content_id([model_id for model_id, _ in able])}.safetensors"
-        store.write_file(checkpoint, data)
+        for path in sorted({checkpoint, *lost}):
+            store.write_file(path, data)
     models = [
         _model_row(request, model_id, one, checkpoint, lanes.get(model_id, {}))
         for model_id, one in missing

@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 from lstm_models import baselines, intervals
 from lstm_models.features import FEATURES
 from lstm_models.fleet_config import FleetConfig
-from tasks.features import Floats, Series, features, first_complete, padded, targets, variance_floor
+from tasks.features import (
+    LONGEST_MEMORY,
+    Floats,
+    Series,
+    features,
+    first_complete,
+    padded,
+    targets,
+    variance_floor,
+)
 from tasks.folds import Fold, needed, plan
 from tasks.settings import ForecastSettings
 
@@ -68,14 +77,16 @@ def subject(series: Series, target: str, settings: ForecastSettings) -> Subject:
     evaluation = settings.evaluation
     epsilon = variance_floor(series, evaluation.min_fit)
     inputs = features(series, epsilon)
-    first = first_complete(inputs)
-    folds = plan(first, len(series), evaluation, settings.embargo)
-    too_short = None
-    if np.ptp(series.close) == 0.0:
-        too_short = f"its price never moved in {len(series)} sessions"
-    elif not folds:
-        required = max(first, 125) + needed(evaluation, settings.embargo)
-        too_short = f"{len(series)} sessions of history, the LSTM needs {required}"
+    folds = plan(first_complete(inputs), len(series), evaluation, settings.embargo)
+    too_short = standstill(series)
+    if too_short is None and len(series) > 1 and epsilon == 0.0:
+        rows = min(evaluation.min_fit, len(series))
+        too_short = f"its price never moved in its first {rows} sessions"
+    elif too_short is None and not folds:
+        warm_up = LONGEST_MEMORY - int(series.has_range)
+        required = warm_up + needed(evaluation, settings.embargo)
+        had = f"{len(series)} session{'s' if len(series) > 1 else ''}"
+        too_short = f"{had} of history, the LSTM needs {required}"
     return Subject(
         instrument=series.instrument,
         target=target,
@@ -87,6 +98,13 @@ def subject(series: Series, target: str, settings: ForecastSettings) -> Subject:
         folds=() if too_short else folds,
         too_short=too_short,
     )
+
+
+def standstill(series: Series) -> str | None:
+    """What to say of a price that never moved, which nothing can be learnt from; None if it did."""
+    if len(series) < 2 or np.ptp(series.close) > 0.0:
+        return None
+    return f"its price never moved in {len(series)} sessions"
 
 
 def interval_scale(target: str, inputs: Floats) -> Floats:
@@ -120,7 +138,13 @@ def fit_fleet(
     early = np.stack([_skip(one, fold.fit, config.skip) for _, one, fold in pairs])
     final = early
     if config.skip:
-        final = np.stack([_skip(one, _fitted_rows(fold), True) for _, one, fold in pairs])
+        # Of the same form, or the network would have learned another path's residual.
+        final = np.stack(
+            [
+                _skip(one, _fitted_rows(fold), bool(path[:-1].any()))
+                for (_, one, fold), path in zip(pairs, early, strict=True)
+            ]
+        )
     fleet = fit(
         padded([one.inputs for one in subjects]),
         padded([one.targets for one in subjects]),
@@ -230,11 +254,18 @@ def fleet_config(settings: ForecastSettings) -> FleetConfig:
 
 
 def _skip(one: Subject, segment: tuple[int, int], full: bool) -> Floats:
-    """Coefficients of the linear path, `(feature + 1, lead)`; only the mean unless `full`."""
-    rows = _mask(len(one.inputs), segment)
-    names = SKIP_FEATURES[one.target] if full else ()
-    skip: Floats = baselines.linear_skip(one.inputs[None], one.targets[None], rows[None], names)[0]
-    return skip
+    """Coefficients of the linear path, `(feature + 1, lead)`.
+
+    Only the mean unless `full`, or where the segment has too few complete rows for more.
+    """
+    rows = _mask(len(one.inputs), segment)[None]
+    inputs, targets = one.inputs[None], one.targets[None]
+    if full and SKIP_FEATURES[one.target]:
+        skip: Floats = baselines.linear_skip(inputs, targets, rows, SKIP_FEATURES[one.target])[0]
+        if skip.any():
+            return skip
+    mean: Floats = baselines.linear_skip(inputs, targets, rows, ())[0]
+    return mean
 
 
 def _fitted_rows(fold: Fold) -> tuple[int, int]:

@@ -12,10 +12,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.markers import Marker
+
+from lock_format import Cost, normalised, read_packages, with_sizes
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME_LOCK = "requirements.lock"
@@ -38,17 +39,8 @@ HEADER = """\
 # Written by `make lock` from pyproject.toml: edit that, not this.
 # For Python 3.11 to 3.13 on Linux x86_64 and aarch64 and on macOS arm64; installed with plain
 # `pip install --require-hashes -r {name}`.
-# measured: {packages} packages, {download} MB to download, {disk} MB on disk ({where})
+# {packages} packages, {download} MB to download, {disk} MB on disk ({where})
 """
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one lock costs on one machine: packages, MB to download, MB once installed."""
-
-    packages: int
-    download: int
-    disk: int
 
 
 def resolve(uv: str, output: Path, extra: list[str], *, upgrade: bool) -> None:
@@ -59,6 +51,8 @@ def resolve(uv: str, output: Path, extra: list[str], *, upgrade: bool) -> None:
     """
     command = [uv, "pip", "compile", "pyproject.toml", "--universal", "--generate-hashes"]
     command += ["--python-version", OLDEST_PYTHON, "--no-header", "--no-strip-extras", "--quiet"]
+    # One version of a package for all Pythons where there is one: results agree between them.
+    command += ["--fork-strategy", "fewest"]
     command += ["--only-binary", ":all:", "--emit-build-options"]
     command += ["--output-file", str(output), *extra, *(["--upgrade"] if upgrade else [])]
     subprocess.run(command, cwd=ROOT, check=True)
@@ -106,28 +100,18 @@ def measure(wheels: Path) -> dict[str, Cost]:
     return costs
 
 
-def normalised(name: str) -> str:
-    """A distribution's name as PEP 503 compares it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def pinned(text: str) -> set[str]:
-    """Normalised names of the distributions that a lock pins."""
-    return {normalised(name) for name in re.findall(r"^([\w.\-]+)(?:\[[^\]]*\])?==", text, re.M)}
-
-
-def with_header(name: str, text: str, costs: dict[str, Cost]) -> str:
-    """The lock's text under the header that prepare_environment.py announces."""
-    mine = [cost for package, cost in costs.items() if package in pinned(text)]
-    mega = 1_000_000
+def finished(name: str, text: str, costs: dict[str, Cost]) -> str:
+    """A lock's text with the size of each package, under a header for the person who opens it."""
+    names = read_packages(text).keys() & costs.keys()
+    total = sum((costs[package] for package in names), start=Cost())
     header = HEADER.format(
         name=name,
-        packages=len(mine),
-        download=round(sum(cost.download for cost in mine) / mega),
-        disk=round(sum(cost.disk for cost in mine) / mega),
+        packages=total.packages,
+        download=round(total.download / 1e6),
+        disk=round(total.disk / 1e6),
         where=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
     )
-    return header + text
+    return header + with_sizes(text, costs)
 
 
 def main() -> None:
@@ -152,8 +136,8 @@ def main() -> None:
         subprocess.run(download, cwd=ROOT, check=True)
         costs = measure(Path(folder))
     for lock, text in texts.items():
-        lock.write_text(with_header(lock.name, text, costs))
-        print(f"{lock.name}: {len(pinned(text))} packages")
+        lock.write_text(finished(lock.name, text, costs))
+        print(f"{lock.name}: {len(read_packages(text))} packages")
 
 
 if __name__ == "__main__":

@@ -12,15 +12,14 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from lock_format import Cost, Package, in_batches, normalised, read_packages
 from run_pip import SetupError, pip_install
 
 RUNTIME_LOCK = "requirements.lock"
@@ -29,44 +28,17 @@ STATE = "fleetcast-setup.json"
 LOG = "fleetcast-setup.log"
 TESTED = {("Linux", "x86_64")}
 LOCKED = TESTED | {("Linux", "aarch64"), ("Darwin", "arm64")}
-MEGABYTE, SPARE_MB = 1_000_000, 500
+SPARE = 500_000_000
+BATCH = 60_000_000
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a lock costs: packages, MB to download, MB on disk. Measured when it was written."""
-
-    packages: int
-    download: int
-    disk: int
-
-
-def pins(lock: Path) -> set[tuple[str, str]]:
-    """The (normalised name, version) pairs that a lock allows, for any Python."""
-    found = re.findall(r"^([\w.\-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", lock.read_text(), re.M)
-    return {(normalised(name), version) for name, version in found}
-
-
-def measured_cost(lock: Path) -> Cost:
-    """Reads the `# measured:` line that lock_requirements.py left in a lock."""
-    line = r"^# measured: (\d+) packages, (\d+) MB to download, (\d+) MB on disk"
-    match = re.search(line, lock.read_text(), re.M)
-    if match is None:
-        raise SetupError(f"{lock.name} has no '# measured:' line. Write it again: make lock")
-    return Cost(*(int(number) for number in match.groups()))
-
-
-def normalised(name: str) -> str:
-    """A distribution's name as PEP 503 compares it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def wanted_state(root: Path, locks: list[str]) -> dict[str, str]:
-    """What the finished environment records: where it is, and the digest of all it is made from."""
+    """What the finished environment records: where it is, and what all it is made from."""
     files = [*locks, "pyproject.toml"]
     digests = {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in files}
-    return {"root": str(root), **digests}
+    python = ".".join(map(str, sys.version_info[:2]))
+    return {"root": str(root), "python": python, **digests}
 
 
 def recorded_state(environment: Path) -> dict[str, str] | None:
@@ -140,105 +112,131 @@ def installed(environment: Path) -> set[tuple[str, str]]:
     return {(normalised(part[0]), part[1]) for part in parts if len(part) == 2}
 
 
-def size_on_disk(folder: Path) -> int:
-    """Bytes of all files under a folder."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
-
-
-def disk_needs(environment: Path, cost: Cost) -> dict[Path, int]:
-    """MB needed in each folder that set-up fills: `.venv`, pip's temporary folder, pip's cache."""
-    there = size_on_disk(environment) // MEGABYTE if environment.exists() else 0
-    needs = {environment.parent: max(cost.disk - there, 0) + SPARE_MB}
-    folders = [Path(tempfile.gettempdir())]
+def disk_needs(root: Path, missing: list[Package]) -> dict[Path, int]:
+    """Bytes needed in each folder that set-up fills: `.venv`, pip's temporary folder and cache."""
+    cost = sum((package.cost for package in missing), start=Cost())
+    needs = {root: cost.disk + SPARE}
+    batches = in_batches(missing, BATCH)
+    largest = max(sum(package.cost.download for package in batch) for batch in batches)
+    folders = {Path(tempfile.gettempdir()): largest}
     if not os.environ.get("PIP_NO_CACHE_DIR"):
-        folders.append(Path(os.environ.get("PIP_CACHE_DIR") or Path.home()))
-    for folder in folders:
+        cache = Path(os.environ.get("PIP_CACHE_DIR") or Path.home())
+        folders[cache] = folders.get(cache, 0) + cost.download
+    for folder, need in folders.items():
         if folder.exists():
-            needs[folder] = needs.get(folder, 0) + cost.download
+            needs[folder] = needs.get(folder, 0) + need
     return needs
 
 
 def check_disk(needs: dict[Path, int]) -> None:
-    """Refuses to begin what the disks cannot hold. `needs` is MB by folder."""
+    """Refuses to begin what the disks cannot hold. `needs` is bytes by folder."""
     by_disk: dict[int, dict[Path, int]] = {}
     for folder, need in needs.items():
         by_disk.setdefault(folder.stat().st_dev, {})[folder] = need
     for folders in by_disk.values():
         need = sum(folders.values())
-        free = shutil.disk_usage(next(iter(folders))).free // MEGABYTE
+        free = shutil.disk_usage(next(iter(folders))).free
         if free < need:
+            where = " and ".join(map(str, folders))
             raise SetupError(
-                f"Too little disk: {free} MB are free where {' and '.join(map(str, folders))} lie, "
-                f"and set-up needs {need} MB there. Free some space, clone onto a larger disk, or "
+                f"Too little disk: {megabytes(free)} MB are free where {where} lie, and set-up "
+                f"needs {megabytes(need)} MB there. Free some space, clone onto a larger disk, or "
                 "point TMPDIR and PIP_CACHE_DIR at one; then run the same command again."
             )
 
 
-def announce(environment: Path, lock: Path) -> None:
+def missing_packages(environment: Path, lock: Path, *, stale: bool) -> list[Package]:
+    """The packages of a lock that an environment lacks: all of them where it is stale.
+
+    Those without a size are left to pip's last look: most are for another Python than this.
+    """
+    there = set() if stale else installed(environment)
+    return [
+        package
+        for name, package in read_packages(lock.read_text()).items()
+        if package.cost.packages and not there & {(name, found) for found in package.versions}
+    ]
+
+
+def announce(environment: Path, missing: list[Package]) -> None:
     """Says what is about to be downloaded and how much disk that takes, and checks the disk."""
-    missing = pins(lock) - installed(environment)
-    full = measured_cost(lock)
-    runtime = lock.with_name(RUNTIME_LOCK)
-    if lock != runtime and not pins(runtime) & missing:
-        base = measured_cost(runtime)
-        full = Cost(
-            full.packages - base.packages, full.download - base.download, full.disk - base.disk
-        )
-    count = min(full.packages, len(missing))
-    if count == 0:
-        return
-    needs = disk_needs(environment, full)
+    cost = sum((package.cost for package in missing), start=Cost())
+    needs = disk_needs(environment.parent, missing)
     check_disk(needs)
-    about = "about" if count == full.packages else "at most"
     print(
-        f"Setting up {environment.name} with Python {platform.python_version()}: {count} packages, "
-        f"{about} {full.download} MB to download and {full.disk} MB of disk "
-        f"({sum(needs.values())} MB while it works).\n"
-        "What pip has in its cache is not downloaded again. The log is "
-        f"{environment.name}/{LOG}.",
+        f"Setting up {environment.name} with Python {platform.python_version()}: {cost.packages} "
+        f"packages, about {megabytes(cost.download)} MB to download and {megabytes(cost.disk)} MB "
+        f"of disk ({megabytes(sum(needs.values()))} MB while it works).\n"
+        f"It can be interrupted: the same command goes on. The log is {environment.name}/{LOG}.",
         flush=True,
     )
     if (platform.system(), platform.machine()) not in TESTED:
         print("Note: this kind of machine is locked but untested. Please report how it goes.")
 
 
-def make_environment(environment: Path) -> None:
-    """Creates `.venv`, or repairs a half-made one, so that its pip runs.
+def install(environment: Path, lock: Path, missing: list[Package]) -> None:
+    """Installs what is missing, in batches, so that an interruption loses one batch at most.
+
+    The lock is complete, so pip need not resolve (--no-deps). The last call gets all of it, and
+    adds only what markers, which pip alone reads, ask for on this Python.
+    """
+    python, log = python_of(environment), environment / LOG
+    total = len(read_packages(lock.read_text()))
+    done = total - len(missing)
+    exact = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--requirement"]
+    part = environment / "fleetcast-setup.part"
+    for batch in in_batches(missing, BATCH):
+        part.write_text("".join(package.lines for package in batch))
+        pip_install(python, [*exact, str(part)], log, done=done, total=total)
+        done += len(batch)
+    part.unlink(missing_ok=True)
+    pip_install(python, [*exact, str(lock)], log, done=done, total=total)
+
+
+def megabytes(count: int) -> int:
+    """Bytes as whole megabytes, never none."""
+    return max(1, round(count / 1e6))
+
+
+def is_stale(environment: Path) -> bool:
+    """Whether `.venv` must be made anew: it has another Python, or its folder was moved.
 
     Raises:
-        SetupError: a `.venv` that is not ours has another Python, or venv itself failed.
+        SetupError: it has another Python, and was not made here.
     """
     state = recorded_state(environment)
     version = minor_version(python_of(environment))
-    stale = version not in {None, sys.version_info[:2]} or (
-        bool(state) and state is not None and state.get("root") != str(environment.parent)
-    )
-    if stale and state is None:
+    other_python = version not in {None, sys.version_info[:2]}
+    if state is None and other_python:
         raise SetupError(
             f"{environment} has Python {'.'.join(map(str, version or ()))} and was not made by "
-            f"this set-up, so it is left as it is. Move it away, and run the same command again."
+            "this set-up, so it is left as it is. Move it away, and run the same command again."
         )
+    moved = (state or {}).get("root", str(environment.parent)) != str(environment.parent)
+    return other_python or moved
+
+
+def make_environment(environment: Path, *, stale: bool) -> None:
+    """Creates `.venv`, makes a stale one anew, or repairs a half-made one, so that its pip runs.
+
+    Raises:
+        SetupError: venv itself failed.
+    """
     environment.mkdir(exist_ok=True)
     (environment / STATE).write_text("{}")
-    if version is not None and not stale and pip_runs(environment):
+    if not stale and python_of(environment).exists() and pip_runs(environment):
         return
     # Never the environment's own interpreter: --clear would take it away from under itself.
     base = str(getattr(sys, "_base_executable", sys.executable))
-    clear = ["--clear"] if stale else []
-    make = subprocess.run(
-        [base, "-m", "venv", *clear, str(environment)],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    (environment / STATE).write_text("{}")
-    if make.returncode != 0 or not pip_runs(environment):
-        minor = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    command = [base, "-m", "venv", *(["--clear"] if stale else []), str(environment)]
+    made = subprocess.run(command, check=False, capture_output=True, text=True)
+    if made.returncode != 0 or not pip_runs(environment):
         raise SetupError(
-            f"{base} -m venv did not make {environment}:\n{(make.stdout + make.stderr).strip()}\n"
-            f"On Debian and Ubuntu: sudo apt install python{minor}-venv. If that is not it: "
-            "make clean, then the same command again."
+            f"{' '.join(command)} failed:\n{(made.stdout + made.stderr).strip()}\n"
+            f"On Debian and Ubuntu: sudo apt install python{sys.version_info[0]}."
+            f"{sys.version_info[1]}-venv. If that is not it: make clean, then the same command."
         )
+    (environment / STATE).write_text("{}")
 
 
 def pip_runs(environment: Path) -> bool:
@@ -259,14 +257,15 @@ def prepare(root: Path, *, dev: bool) -> None:
         for leftover in broken_distributions(environment):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     lock = root / locks[-1]
-    announce(environment, lock)
-    make_environment(environment)
+    stale = is_stale(environment)
+    missing = missing_packages(environment, lock, stale=stale)
+    if missing:
+        announce(environment, missing)
+    make_environment(environment, stale=stale)
     (environment / LOG).write_text("")
-    # The lock is complete, so pip need not resolve; hashes make the index's word unnecessary.
-    exact = ["--no-deps", "--require-hashes", "--requirement", str(lock)]
-    pip_install(python_of(environment), exact, environment / LOG, total=len(pins(lock)))
+    install(environment, lock, missing)
     project = ["--no-deps", "--no-build-isolation", "--editable", str(root)]
-    pip_install(python_of(environment), project, environment / LOG, total=1)
+    pip_install(python_of(environment), project, environment / LOG, done=0, total=1)
     partial = environment / (STATE + ".new")
     partial.write_text(json.dumps(wanted, indent=1))
     partial.replace(environment / STATE)

@@ -33,7 +33,7 @@ class SetupError(Exception):
     """Set-up cannot go on. The message says why, and what to do."""
 
 
-def pip_install(python: Path, arguments: list[str], log: Path, *, total: int) -> None:
+def pip_install(python: Path, arguments: list[str], log: Path, *, done: int, total: int) -> None:
     """Runs `pip install` with the user's own settings, appending its output to `log`.
 
     A terminal shows one line that moves; anything else gets the large downloads only.
@@ -42,14 +42,15 @@ def pip_install(python: Path, arguments: list[str], log: Path, *, total: int) ->
         python: the interpreter whose pip runs.
         arguments: what follows `pip install`.
         log: file that keeps the whole output.
-        total: number of packages, for the progress line.
+        done: number of packages that were there before, for the progress line.
+        total: number of packages that will be there.
 
     Raises:
         SetupError: pip failed; the message has its last errors and what they mean.
     """
     command = [str(python), "-m", "pip", "install", "--no-input", *arguments]
     lines = [f"$ {' '.join(command)}\n"]
-    terminal, seen = sys.stdout.isatty(), 0
+    terminal, seen = sys.stdout.isatty(), done
     with log.open("a") as copy:
         copy.writelines(lines)
         pip = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

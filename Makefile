@@ -1,0 +1,60 @@
+# Everything a person types. `make` alone lists it.
+.DEFAULT_GOAL := help
+.PHONY: help nightly report bench test lint types contract check environment environment-dev lock clean
+
+STORE ?= ./store
+BIN := .venv/bin
+PREPARE = python="$$(PYTHON='$(PYTHON)' sh deploy/setup/find-python.sh)" && \
+	"$$python" deploy/setup/prepare_environment.py
+
+help: ## List what make can do here
+	@echo "fleetcast: nightly forecasts for a whole universe of instruments"
+	@echo
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1#\2/p' $(MAKEFILE_LIST) | \
+		while IFS='#' read -r name text; do printf '%-24s%s\n' "$$name" "$$text"; done
+	@echo
+	@echo "  STORE=./store           where nightly and report keep the data"
+	@echo "  ARGS='...'              more arguments for nightly, report, bench, test or lock"
+	@echo "  PYTHON=python3.13       the Python to set up with; else a fitting one is looked for"
+
+nightly: environment ## Set up, run the nightly job, keep the result in ./store
+	$(BIN)/fleetcast nightly --store "$(STORE)" $(ARGS)
+
+report: environment ## Write the report page again from ./store
+	$(BIN)/fleetcast report --store "$(STORE)" $(ARGS)
+
+bench: environment ## Measure the nightly run: time, memory, its parts
+	$(BIN)/python -m benchmarks.nightly $(ARGS)
+
+test: environment-dev ## Set up, run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: environment-dev ## Check style and formatting (ruff)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: environment-dev ## Check types (mypy --strict)
+	$(BIN)/mypy
+
+contract: environment-dev ## Check that imports run one way: flows, tasks, lstm_models
+	$(BIN)/lint-imports
+
+check: lint types contract ## lint, types and contract together
+
+environment: ## Make .venv from requirements.lock
+	@$(PREPARE)
+
+environment-dev: ## Make .venv with the test tools, too
+	@$(PREPARE) --dev
+
+lock: environment-dev ## Write the locks from pyproject.toml (ARGS=--upgrade for newest)
+	$(BIN)/python deploy/setup/lock_requirements.py --uv $(BIN)/uv $(ARGS)
+
+clean: ## Remove .venv and caches; data in ./store stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf build fleetcast.egg-info
+
+.DEFAULT:
+	@echo "make: there is no target '$@' here. What there is:" >&2
+	@$(MAKE) --no-print-directory help >&2
+	@exit 2

@@ -1,0 +1,79 @@
+"""What people see of a night in Prefect: data health, scores and a picture of the forecasts.
+
+Owns these artifacts. Never decides a number: `tasks` does.
+"""
+
+from __future__ import annotations
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from flows.config import FleetcastConfig
+from flows.steps import Ingested
+from tasks.charts import data_uri
+from tasks.pooled_skill import pooled_skill
+from tasks.report import run_picture
+from tasks.run_view import view_run
+from tasks.runs import PinnedRun
+from tasks.score_tables import method_name
+from tasks.store import Store
+
+ROWS_SHOWN = 1000
+"""Most instruments in a table; the rest is in the store."""
+
+
+def health(ingested: Ingested) -> None:
+    """Rows per instrument: new, changed, quarantined; a table that can be searched."""
+    report = ingested.report
+    if report is None:
+        create_markdown_artifact("\n\n".join(ingested.problems), key="data-health")
+        return
+    rows = [
+        {
+            "instrument": one.instrument,
+            "new": one.new,
+            "changed": one.changed,
+            "unchanged": one.unchanged,
+            "retracted": one.retracted,
+            "quarantined": one.quarantined,
+            "first session": str(one.first_session or ""),
+            "last session": str(one.last_session or ""),
+        }
+        for one in report.instruments
+    ]
+    described = [f"{str(ingested.counts)[:1].upper()}{str(ingested.counts)[1:]}."]
+    if report.rules:
+        rules = (f"{rule}: {held:,}" for rule, held in sorted(report.rules.items()))
+        described.append(f"Quarantined, by rule: {', '.join(rules)}.")
+    described += ingested.problems
+    if len(rows) > ROWS_SHOWN:
+        described.append(f"The first {ROWS_SHOWN:,} of {len(rows):,} instruments.")
+    create_table_artifact(rows[:ROWS_SHOWN], key="data-health", description="\n\n".join(described))
+
+
+def scores_and_forecasts(config: FleetcastConfig, run: PinnedRun) -> None:
+    """Pooled skill by target and method, and the picture of the forecasts."""
+    store = Store.open(config.store.url)
+    view = view_run(store, run.run_id)
+    scores = [
+        {
+            "target": one.target,
+            "method": method_name(one.method),
+            "skill": None if one.skill is None else round(one.skill, 4),
+            "against": method_name(one.baseline),
+            "mean squared error": float(f"{one.mse:.4g}"),
+            "pairs": one.pairs,
+            "instruments": one.instruments,
+        }
+        for one in pooled_skill(row for rows in view.scores.values() for row in rows)
+    ]
+    described = (
+        f"Session **{run.session}**. Out of sample, pooled over instruments, folds and leads; "
+        "skill is 1 - error / error of the default baseline on the same pairs."
+    )
+    create_table_artifact(scores, key="scores", description=described)
+    picture = data_uri(run_picture(store, run_id=run.run_id))
+    create_markdown_artifact(
+        f"![Forecasts of session {run.session}]({picture})",
+        key="forecasts",
+        description=f"Means and intervals from session {run.session} on.",
+    )

@@ -1,0 +1,234 @@
+"""The nightly run as a Prefect flow: one thin task per step and shard, over one knowledge time.
+
+Owns the order of steps and what people see of them in Prefect. Never touches a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+from prefect import flow, get_run_logger, runtime, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.futures import PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows import artifacts, steps, workers
+from flows.config import FleetcastConfig
+from flows.night import Clock, Missing, Night, listed, plural
+from flows.progress import display, from_children
+from tasks.forecast import ForecastResult
+from tasks.gate import Decision
+from tasks.runs import PinnedRun
+from tasks.train import Model, ShardRequest, TrainResult
+
+SHARDS_AT_ONCE = 8
+"""Shards whose tasks run at once in a deployment; processes bound the work itself."""
+
+
+@task(name="ingest", task_run_name="ingest", cache_policy=NO_CACHE)
+def ingest_bars(config: FleetcastConfig) -> steps.Ingested:
+    """New and changed bars and actions into the store, bad rows into quarantine."""
+    ingested = steps.ingest_bars(config)
+    artifacts.health(ingested)
+    return ingested
+
+
+@task(name="pin", task_run_name="pin", cache_policy=NO_CACHE)
+def pin_run(
+    config: FleetcastConfig, instruments: tuple[str, ...], day: date | None, scheduled: datetime
+) -> PinnedRun:
+    """Fix the session, the knowledge time and the shards."""
+    return steps.pin_run(config, instruments, day, scheduled)
+
+
+@task(name="train", task_run_name="train-{request.shard.name}", cache_policy=NO_CACHE)
+def train_shard(request: ShardRequest) -> TrainResult:
+    """Train what is due in one shard."""
+    return steps.train(request)
+
+
+@task(name="gate", task_run_name="gate", cache_policy=NO_CACHE)
+def decide(request: ShardRequest, models: tuple[Model, ...]) -> tuple[Decision, ...]:
+    """Decide per instrument and target what is published."""
+    return steps.decide(request, models)
+
+
+@task(name="forecast", task_run_name="forecast-{request.shard.name}", cache_policy=NO_CACHE)
+def forecast_shard(
+    request: ShardRequest, models: tuple[Model, ...], decisions: tuple[Decision, ...]
+) -> ForecastResult:
+    """Forecast one shard."""
+    return steps.forecast(request, models, decisions)
+
+
+@task(name="publish", task_run_name="publish", cache_policy=NO_CACHE)
+def publish(config: FleetcastConfig, run: PinnedRun) -> tuple[str, ...]:
+    """Replace the latest files."""
+    return steps.publish(config, run)
+
+
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE)
+def report(config: FleetcastConfig, run: PinnedRun) -> str | None:
+    """Write the report, and show scores and forecasts in Prefect."""
+    artifacts.scores_and_forecasts(config, run)
+    return steps.write_report(config, run) if config.publish.report else None
+
+
+def _run_name() -> str:
+    """The date asked for; else that of the scheduled start, until the session is known."""
+    day = runtime.flow_run.parameters.get("as_of") or _scheduled().date()
+    return f"nightly-{day}"
+
+
+@flow(
+    name="nightly",
+    flow_run_name=_run_name,
+    task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE),  # type: ignore[arg-type]
+)
+def nightly(as_of: date | None = None, config: FleetcastConfig | None = None) -> Night:
+    """Ingest, train where due, score, decide, forecast, publish: one night.
+
+    Args:
+        as_of: The date whose last session is forecast from, as it was known then; without it the
+            last session published before the scheduled start.
+        config: What to do, and where; without it every default holds.
+    """
+    config = config or FleetcastConfig()
+    clock = Clock(get_run_logger().info)
+    with workers.running(config.training.processes, from_children(display())):
+        with clock.part("ingest", "Ingest") as notes:
+            ingested = ingest_bars(config)
+            notes.append(str(ingested.counts))
+        with clock.part("pin", "Pin the run") as notes:
+            run = pin_run(config, ingested.instruments, as_of, _scheduled())
+            _rename(f"nightly-{run.session}")
+            notes.append(
+                f"session {run.session}, {plural(len(ingested.instruments), 'instrument')}"
+            )
+        try:
+            night = _night(config, run, ingested, clock)
+        except BaseException as error:
+            steps.close_run(config, run, steps.failed("broken off", error))
+            raise
+    return night
+
+
+def _night(
+    config: FleetcastConfig, run: PinnedRun, ingested: steps.Ingested, clock: Clock
+) -> Night:
+    """Everything after the pin."""
+    repeated = steps.complete(config, run)
+    trained: Sequence[TrainResult] = ()
+    done: Sequence[ForecastResult] = ()
+    missing: list[Missing] = []
+    problems = list(ingested.problems)
+    if not repeated:
+        requests = steps.requests_of(config, run)
+        with clock.part("train", "Train") as notes:
+            models, trained, failures = _train(requests)
+            problems += failures
+            due = plural(sum(result.trained for result in trained), "model")
+            seconds = sum(result.seconds for result in trained)
+            notes.append(f"{due} due, {seconds:.0f} s of work once TensorFlow was loaded")
+        with clock.part("gate", "Gate") as notes:
+            decisions = decide(requests[0], tuple(m for own in models.values() for m in own))
+            learned = sum(decision.method != decision.baseline for decision in decisions)
+            notes.append(f"{learned} of {len(decisions)} earned against their baseline")
+        with clock.part("forecast", "Forecast") as notes:
+            done, missing, failures = _forecast(requests, models, decisions)
+            problems += failures
+            notes.append(f"{sum(len(r.forecast_ids) for r in done):,} forecasts")
+    published: tuple[str, ...] = ()
+    if config.publish.latest:
+        with clock.part("publish", "Publish") as notes:
+            published = publish(config, run)
+            notes.append(listed([path.rpartition("/")[2] for path in published]) or "nothing newer")
+    with clock.part("report", "Report"):
+        page = report(config, run)
+    steps.close_run(config, run)
+    return Night(
+        run_id=run.run_id,
+        session=run.session,
+        as_of=run.as_of,
+        origin=run.origin,
+        repeated=repeated,
+        counts=ingested.counts,
+        instruments=ingested.instruments,
+        trained=sum(result.trained for result in trained),
+        forecasts=steps.forecast_count(config, run),
+        written=sum(result.written for result in done),
+        stale=tuple(sorted({name for result in done for name in result.stale})),
+        missing=tuple(missing),
+        problems=tuple(problems),
+        published=published,
+        report=page,
+        parts=tuple(clock.parts),
+    )
+
+
+def _train(
+    requests: Sequence[ShardRequest],
+) -> tuple[dict[str, tuple[Model, ...]], list[TrainResult], list[str]]:
+    """The models of every shard; where training failed, stand-ins that say so."""
+    futures = {request.shard.name: train_shard.submit(request) for request in requests}
+    models: dict[str, tuple[Model, ...]] = {}
+    results: list[TrainResult] = []
+    failures: list[str] = []
+    for request in requests:
+        name = request.shard.name
+        result = _outcome(futures[name])
+        if isinstance(result, BaseException):
+            reason = steps.failed(f"training of {name} failed", result)
+            failures.append(f"{reason} ({listed(request.shard.instruments)})")
+            models[name] = steps.without_models(request, reason)
+        else:
+            models[name] = result.models
+            results.append(result)
+    return models, results, failures
+
+
+def _forecast(
+    requests: Sequence[ShardRequest],
+    models: dict[str, tuple[Model, ...]],
+    decisions: tuple[Decision, ...],
+) -> tuple[list[ForecastResult], list[Missing], list[str]]:
+    """What every shard came to, what is missing, and which shards failed."""
+    futures = {
+        request.shard.name: forecast_shard.submit(request, models[request.shard.name], decisions)
+        for request in requests
+    }
+    results: list[ForecastResult] = []
+    missing: list[Missing] = []
+    failures: list[str] = []
+    for request in requests:
+        name = request.shard.name
+        result = _outcome(futures[name])
+        if isinstance(result, BaseException):
+            reason = steps.failed(f"forecasting {name} failed", result)
+            failures.append(reason)
+            missing += steps.not_forecast(request, reason)
+        else:
+            results.append(result)
+            missing += [Missing(m.instrument, m.target, m.reason) for m in result.not_forecast]
+    return results, missing, failures
+
+
+def _outcome(future: PrefectFuture[Any]) -> Any:  # noqa: ANN401 - the task's result or its exception
+    """What a task returned or raised: a shard that fails does not stop the night."""
+    return future.result(raise_on_failure=False)
+
+
+def _scheduled() -> datetime:
+    """When the run was due: set once, so that a restart keeps its session."""
+    return runtime.flow_run.scheduled_start_time or datetime.now(UTC)
+
+
+def _rename(name: str) -> None:
+    """Names the run after its session, which is known only now."""
+    run_id = runtime.flow_run.id
+    if run_id is not None and runtime.flow_run.name != name:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(run_id, name=name)

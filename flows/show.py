@@ -1,0 +1,217 @@
+"""What the store holds, for people and programs: a table, CSV, or JSON with the dataset's columns.
+
+Owns the choice of rows and the writing of values. Never changes the store.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.table import Table
+from rich.text import Text
+
+from tasks.schemas import DATASETS
+from tasks.store import Store
+
+
+class Shown(StrEnum):
+    """A dataset that can be shown."""
+
+    FORECASTS = "forecasts"
+    SCORES = "scores"
+    QUARANTINE = "quarantine"
+    RUNS = "runs"
+    MODELS = "models"
+
+
+class NothingToShowError(LookupError):
+    """What was asked for can't be there; the message says what is."""
+
+
+_NEWEST_OF = {
+    Shown.SCORES: ("instrument", "target", "kind"),
+    Shown.MODELS: ("instrument", "target", "kind"),
+}
+"""Datasets whose newest `as_of` is shown per these columns: the rest have one for all rows."""
+
+_COLUMNS = {
+    Shown.FORECASTS: (
+        "instrument target lead target_session mean lower upper level volatility method reason"
+    ),
+    Shown.SCORES: "instrument target segment fold method lead count mse skill coverage last_cutoff",
+    Shown.QUARANTINE: "source instrument session rule reason row known_at",
+    Shown.RUNS: "run_id session as_of origin status made_at message",
+    Shown.MODELS: (
+        "instrument target refit_session cutoff status best_update early_stop_mse "
+        "initial_early_stop_mse reason"
+    ),
+}
+"""Columns of the table for people; CSV and JSON have all of them."""
+
+
+def select(
+    store: Store,
+    shown: Shown,
+    *,
+    day: date | None = None,
+    instruments: Sequence[str] = (),
+    everything: bool = False,
+) -> pa.Table:
+    """The rows of a dataset that a person asks for.
+
+    Args:
+        store: where they are.
+        shown: the dataset.
+        day: only what runs up to this session knew; quarantine: what was known by its end, UTC.
+        instruments: only these.
+        everything: forecasts of every night, scores and models of every refit; else the newest.
+
+    Raises:
+        NothingToShowError: an instrument is not known to the store, or rows have none.
+        StoreError: the store can't be read.
+    """
+    if instruments:
+        _check_instruments(store, shown, instruments)
+    if shown is Shown.QUARANTINE:
+        as_of = None if day is None else _end_of(day)
+        rows = store.read(shown, as_of=as_of)
+        if instruments:
+            rows = rows.filter(pc.is_in(rows["instrument"], value_set=pa.array(instruments)))
+    else:
+        rows = store.read(shown, instruments=list(instruments) or None)
+        if day is not None:
+            rows = _up_to(store, shown, rows, day)
+        if not everything:
+            rows = _newest(shown, rows)
+    return rows
+
+
+def _check_instruments(store: Store, shown: Shown, instruments: Sequence[str]) -> None:
+    if "instrument" not in DATASETS[shown].schema.names:
+        raise NothingToShowError(f"{shown} are not of one instrument: leave --instrument out.")
+    known = {
+        name
+        for dataset in ("bars", "quarantine", "forecasts")
+        for name in pc.unique(store.read(dataset, columns=["instrument"])["instrument"]).to_pylist()
+        if name is not None
+    }
+    for name in instruments:
+        if name not in known:
+            close = get_close_matches(name, sorted(known), n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise NothingToShowError(f"The store {store.url} knows no instrument {name}.{hint}")
+
+
+def as_json(rows: pa.Table) -> str:
+    """A list of flat objects whose keys are the columns; dates and instants as ISO text."""
+    return json.dumps(_plain(rows), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def as_csv(rows: pa.Table) -> str:
+    """A header line and a line per row; what is absent is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows.column_names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_plain(rows))
+    return text.getvalue()
+
+
+def as_table(shown: Shown, rows: pa.Table) -> Table:
+    """The main columns, in a table for people."""
+    table = Table(title=_title(shown, rows), title_justify="left", header_style="bold")
+    names = [name for name in _COLUMNS[shown].split() if name in rows.column_names]
+    for name in names:
+        number = pa.types.is_floating(rows[name].type) or pa.types.is_integer(rows[name].type)
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
+    for row in rows.select(names).to_pylist():
+        table.add_row(*(Text(_cell(value)) for value in row.values()))
+    return table
+
+
+def _newest(shown: Shown, rows: pa.Table) -> pa.Table:
+    """Rows of the newest `as_of`: of all, or per instrument where each has its own."""
+    if shown is Shown.RUNS or rows.num_rows == 0:
+        return rows
+    if shown not in _NEWEST_OF:
+        return rows.filter(pc.equal(rows["as_of"], pc.max(rows["as_of"])))
+    names = list(_NEWEST_OF[shown])
+    newest: dict[tuple[Any, ...], datetime] = {}
+    keys = list(zip(*(rows[name].to_pylist() for name in names), strict=True))
+    instants = rows["as_of"].to_pylist()
+    for key, instant in zip(keys, instants, strict=True):
+        newest[key] = max(instant, newest.get(key, instant))
+    keep = [newest[key] == instant for key, instant in zip(keys, instants, strict=True)]
+    return rows.filter(pa.array(keep, pa.bool_()))
+
+
+def _up_to(store: Store, shown: Shown, rows: pa.Table, day: date) -> pa.Table:
+    if shown is Shown.RUNS:
+        return rows.filter(pc.less_equal(rows["session"], pa.scalar(day)))
+    runs = store.read("runs", columns=["run_id", "session"])
+    of_then = runs.filter(pc.less_equal(runs["session"], pa.scalar(day)))["run_id"]
+    return rows.filter(pc.is_in(rows["run_id"], value_set=of_then.combine_chunks()))
+
+
+def why_empty(store: Store, shown: Shown, day: date | None, instruments: Sequence[str]) -> str:
+    """Why `select` found no row, for people."""
+    where = f"The store {store.url} holds no {shown}"
+    if instruments:
+        where += f" of {', '.join(instruments)}"
+    if day is not None:
+        where += f" known by {day}" if shown is Shown.QUARANTINE else f" of a run up to {day}"
+    if shown is Shown.QUARANTINE:
+        return f"{where}: every row that came was fit to be a bar, or none came."
+    sessions = store.read("runs", columns=["session"])["session"]
+    if len(sessions) == 0:
+        return f"{where}: there was no run yet. Start one with `fleetcast nightly`."
+    ends = pc.min_max(sessions).as_py()
+    return (
+        f"{where}. Its runs are of sessions {ends['min']} to {ends['max']}: `fleetcast show runs`."
+    )
+
+
+def _title(shown: Shown, rows: pa.Table) -> str:
+    title = f"{shown}: {rows.num_rows:,} row{'' if rows.num_rows == 1 else 's'}"
+    if shown is Shown.FORECASTS and rows.num_rows:
+        instants = pc.unique(rows["as_of"])
+        if len(instants) == 1:
+            title += f", as of {_cell(instants[0].as_py())}"
+    return title
+
+
+def _end_of(day: date) -> datetime:
+    return datetime.combine(day, time(), tzinfo=UTC) + timedelta(days=1, microseconds=-1)
+
+
+def _plain(rows: pa.Table) -> list[dict[str, Any]]:
+    return [{name: _json(value) for name, value in row.items()} for row in rows.to_pylist()]
+
+
+def _json(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no infinity
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    return value
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)

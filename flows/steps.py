@@ -1,0 +1,229 @@
+"""The steps of a night as plain functions: each loads, calls and stores; what they return is small.
+
+Owns the wiring of configuration to `tasks`. Never touches Prefect: `flows.nightly` wraps these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import pyarrow.compute as pc
+
+from flows import workers
+from flows.config import FleetcastConfig
+from flows.failures import describe
+from flows.night import Counts, Missing
+from flows.redaction import without_secrets
+from tasks import runs
+from tasks.decisions import decide_and_score
+from tasks.forecast import ForecastResult, forecast_shard
+from tasks.gate import Decision
+from tasks.ingest import IngestReport, ingest
+from tasks.run_forecasts import forecasts_of, lacking
+from tasks.runs import PinnedRun
+from tasks.sessions import Calendars
+from tasks.sources import SourceError, open_source
+from tasks.store import Store
+from tasks.train import Model, Shard, ShardRequest, TrainResult, plan_shards, train_shard
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What an ingest came to: the instruments of the night, and the report; None: no data came."""
+
+    instruments: tuple[str, ...]
+    report: IngestReport | None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> Counts:
+        """Rows over all instruments."""
+        if self.report is None:
+            return Counts()
+        of = self.report.instruments
+        return Counts(
+            new=sum(one.new for one in of),
+            changed=sum(one.changed for one in of),
+            unchanged=sum(one.unchanged for one in of),
+            retracted=sum(one.retracted for one in of),
+            quarantined=sum(one.quarantined for one in of) + self.report.unattributed,
+        )
+
+
+def ingest_bars(config: FleetcastConfig) -> Ingested:
+    """Brings the store up to date with the source.
+
+    A source that gives nothing does not stop the night while the store holds earlier bars.
+
+    Raises:
+        SourceError: the source gives nothing, and neither does the store.
+        StoreError: the store can't be read or written.
+    """
+    store, source = Store.open(config.store.url), open_source(config.source)
+    try:
+        instruments = config.universe.instruments or source.instruments()
+        report = ingest(
+            store,
+            source,
+            instruments=instruments,
+            calendars=Calendars.load(config.calendar),
+            now=datetime.now(UTC),
+            validation=config.validation,
+        )
+    except SourceError as error:
+        known = _known(store, config)
+        if not known:
+            raise
+        return Ingested(known, None, (f"the source gave nothing, earlier bars are used: {error}",))
+    return Ingested(tuple(sorted(instruments)), report, _problems(report))
+
+
+def _known(store: Store, config: FleetcastConfig) -> tuple[str, ...]:
+    """The instruments of the night that the store has bars of; all of them, if any."""
+    bars = store.read("bars", columns=["instrument", "source"])
+    of_source = bars.filter(pc.equal(bars["source"], config.source.name))
+    known = set(pc.unique(of_source["instrument"]).to_pylist())
+    wanted = config.universe.instruments or tuple(known)
+    return tuple(sorted(wanted)) if known & set(wanted) else ()
+
+
+def pin_run(
+    config: FleetcastConfig, instruments: Sequence[str], day: date | None, scheduled: datetime
+) -> PinnedRun:
+    """Fixes what the night is about, and its shards.
+
+    Raises:
+        RunError: the store holds no bar, or `day` can't be forecast.
+        StoreError: the store can't be read or written.
+    """
+    store, source = Store.open(config.store.url), open_source(config.source)
+    moment = runs.resolve(
+        calendar=Calendars.load(config.calendar).default,
+        lag=source.lag,
+        bars=runs.known_sessions(store, instruments),
+        archive=source.archive,
+        day=day,
+        scheduled=scheduled,
+    )
+    shards = plan_shards(instruments, config.training.shard_size)
+    return runs.pin(
+        store,
+        moment,
+        config_hash=config.config_hash,
+        shards={shard.name: shard.instruments for shard in shards},
+        now=datetime.now(UTC),
+    )
+
+
+def requests_of(config: FleetcastConfig, run: PinnedRun) -> tuple[ShardRequest, ...]:
+    """What the workers are asked, a request per shard of the pinned plan."""
+    return tuple(
+        ShardRequest(
+            store_url=Store.open(config.store.url).url,
+            shard=Shard(name, instruments),
+            session=run.session,
+            as_of=run.as_of,
+            lag=config.source.lag,
+            calendars=config.calendar,
+            settings=config.forecast_settings(),
+            config_hash=run.config_hash,
+            run_id=run.run_id,
+            origin=run.origin,
+            versions=tuple(sorted(run.table_versions.items())),
+        )
+        for name, instruments in sorted(run.shards.items())
+    )
+
+
+def complete(config: FleetcastConfig, run: PinnedRun) -> bool:
+    """Whether the run had been finished, and its forecasts are all in the store."""
+    if not run.reused or run.status != "finished" or run.message is not None:
+        return False
+    return not lacking(Store.open(config.store.url), run, config.targets.names)
+
+
+def train(request: ShardRequest) -> TrainResult:
+    """Trains the shard's models that are due, in a child process."""
+    return workers.current().run(f"train {request.shard.name}", train_shard, request)
+
+
+def decide(request: ShardRequest, models: Sequence[Model]) -> tuple[Decision, ...]:
+    """Lets the gate decide over the models of all shards, and scores what it would have chosen."""
+    return decide_and_score(Store.open(request.store_url), models, request)
+
+
+def forecast(
+    request: ShardRequest, models: Sequence[Model], decisions: Sequence[Decision]
+) -> ForecastResult:
+    """Forecasts a shard, in a child process."""
+    names = set(request.shard.instruments)
+    own = tuple(decision for decision in decisions if decision.instrument in names)
+    label = f"forecast {request.shard.name}"
+    return workers.current().run(label, forecast_shard, request, tuple(models), own)
+
+
+def without_models(request: ShardRequest, reason: str) -> tuple[Model, ...]:
+    """Stand-ins for the models of a shard whose training failed: baselines forecast it."""
+    return tuple(
+        Model(
+            model_id="",
+            instrument=name,
+            target=target,
+            refit_session=request.session,
+            status="not_trained",
+            reason=reason,
+            checkpoint=None,
+        )
+        for name in request.shard.instruments
+        for target in request.settings.targets.names
+    )
+
+
+def not_forecast(request: ShardRequest, reason: str) -> tuple[Missing, ...]:
+    """What is missing where forecasting a whole shard failed."""
+    return tuple(
+        Missing(name, target, reason)
+        for name in request.shard.instruments
+        for target in request.settings.targets.names
+    )
+
+
+def publish(config: FleetcastConfig, run: PinnedRun) -> tuple[str, ...]:
+    """Replaces the latest files with the night's forecasts, unless newer ones are there."""
+    from tasks.publish import publish_latest
+
+    store = Store.open(config.store.url)
+    return publish_latest(store, forecasts_of(store, run))
+
+
+def forecast_count(config: FleetcastConfig, run: PinnedRun) -> int:
+    """How many forecasts of the night the store has."""
+    count: int = forecasts_of(Store.open(config.store.url), run).num_rows
+    return count
+
+
+def write_report(config: FleetcastConfig, run: PinnedRun) -> str:
+    """Writes the report page, and says where it is."""
+    from tasks import report
+
+    return report.write_report(Store.open(config.store.url), run_id=run.run_id)
+
+
+def close_run(config: FleetcastConfig, run: PinnedRun, failure: str | None = None) -> None:
+    """Writes down how the run ended."""
+    runs.close(Store.open(config.store.url), run, now=datetime.now(UTC), failure=failure)
+
+
+def failed(what: str, error: BaseException) -> str:
+    """A failure in one line, free of secrets."""
+    return f"{what}: {describe(error)}"
+
+
+def _problems(report: IngestReport) -> tuple[str, ...]:
+    found = [problem.message for problem in report.problems]
+    for name, similar in sorted(report.unknown.items()):
+        hint = f" It has: {', '.join(similar)}." if similar else ""
+        found.append(f"the source {report.source} does not have {name}.{hint}")
+    return tuple(without_secrets(message) for message in found)

@@ -1,0 +1,34 @@
+"""Which rows of `forecasts` are a run's: those of its knowledge and configuration.
+
+Owns that choice. Never touches how they were made.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.runs import PinnedRun
+from tasks.store import Store
+
+
+def forecasts_of(store: Store, run: PinnedRun) -> pa.Table:
+    """The forecasts of a run, whichever run of the same night wrote them.
+
+    Raises:
+        StoreError: the store can't be read.
+    """
+    instruments = sorted(name for names in run.shards.values() for name in names)
+    rows = store.read("forecasts", instruments=instruments)
+    same_night = pc.equal(rows["as_of"], pa.scalar(run.as_of, rows["as_of"].type))
+    return rows.filter(pc.and_(same_night, pc.equal(rows["config_hash"], run.config_hash)))
+
+
+def lacking(store: Store, run: PinnedRun, targets: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """The instruments and targets of a run's plan that have no forecast of it, sorted."""
+    rows = forecasts_of(store, run)
+    there = set(zip(rows["instrument"].to_pylist(), rows["target"].to_pylist(), strict=True))
+    names = sorted(name for shard in run.shards.values() for name in shard)
+    return tuple(
+        (name, target) for name in names for target in targets if (name, target) not in there
+    )

@@ -1,0 +1,266 @@
+"""Runs: which session and which instant a run is about, fixed once and written down.
+
+Owns the `runs` dataset. Never touches bars or forecasts: it pins the world that they are read from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.identity import FORECAST_CODE_VERSION, content_id
+from tasks.schemas import DATASETS
+from tasks.sessions import ExchangeCalendar, SessionError
+from tasks.store import Store
+
+Origin = Literal["live", "backfill"]
+Status = Literal["pinned", "finished", "failed"]
+
+
+class RunError(ValueError):
+    """A run can't be about the date that was asked for; the message says which dates it can."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a run is about.
+
+    Attributes:
+        session: the last session that the run may know.
+        as_of: its knowledge time, UTC; None: the instant at which it is pinned.
+        origin: live, or backfill where a date was asked for.
+    """
+
+    session: date
+    as_of: datetime | None
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class PinnedRun:
+    """A run and the world it reads: everything that a retry or a replay needs to be equal.
+
+    Attributes:
+        run_id: hash of run_key and as_of.
+        run_key: hash of session, origin, configuration, code version and instruments.
+        session: the last session that the run may know.
+        as_of: its knowledge time, UTC: nothing known later has influence.
+        origin: live or backfill.
+        status: pinned, finished or failed.
+        config_hash: of the configuration.
+        code_version: of the code that decides a forecast.
+        table_versions: dataset → version of its table when the run was pinned.
+        shards: shard → its instruments.
+        made_at: when it was pinned, UTC.
+        message: why it failed.
+        reused: True: an earlier run of the same night had been pinned, and this is it.
+    """
+
+    run_id: str
+    run_key: str
+    session: date
+    as_of: datetime
+    origin: Origin
+    status: Status
+    config_hash: str
+    code_version: str
+    table_versions: Mapping[str, int]
+    shards: Mapping[str, tuple[str, ...]]
+    made_at: datetime
+    message: str | None = None
+    reused: bool = False
+
+
+def resolve(
+    *,
+    calendar: ExchangeCalendar,
+    lag: timedelta,
+    bars: tuple[date, date],
+    archive: bool,
+    day: date | None,
+    scheduled: datetime,
+) -> Moment:
+    """The session and knowledge time that a run is about: a pure function.
+
+    With `day`, the last session on or before it (of an archive: that it holds), as it was known
+    when its bars were published.
+    Without, the last session published before the scheduled start; for an archive, which is not
+    going to grow, the last session it holds.
+
+    Args:
+        calendar: the exchange's.
+        lag: from a session's close to its publication.
+        bars: the first and the last session that the store holds for the run's instruments.
+        archive: whether the source is a fixed historical archive.
+        day: the date asked for.
+        scheduled: when the run was due to start, UTC.
+
+    Raises:
+        RunError: `day` lies before the first bar, or its session was not published by `scheduled`.
+    """
+    first, last = bars
+    if day is None and not archive:
+        return Moment(calendar.last_session(scheduled, lag), None, "live")
+    if day is None:
+        session = calendar.session_on_or_before(last)
+        return Moment(session, calendar.close(session) + lag, "live")
+    if day < first:
+        raise RunError(
+            f"as_of {day} lies before the first bar, of {first}: nothing was known then. "
+            f"Choose a date from {first} to {last}."
+        )
+    latest = calendar.last_session(scheduled, lag)
+    try:
+        session = calendar.session_on_or_before(day)
+    except SessionError as error:
+        raise RunError(f"as_of {day}: {error}") from error
+    if session > latest:
+        raise RunError(
+            f"as_of {day} lies in the future: {session} is published at "
+            f"{calendar.close(session) + lag:%Y-%m-%d %H:%M} UTC. Choose a date up to {latest}."
+        )
+    if archive and last < session:
+        session = calendar.session_on_or_before(last)
+    return Moment(session, calendar.close(session) + lag, "backfill")
+
+
+def known_sessions(store: Store, instruments: Sequence[str]) -> tuple[date, date]:
+    """The first and the last session that the store holds for any of `instruments`.
+
+    Raises:
+        RunError: it holds none.
+    """
+    sessions = store.read("bars", instruments=instruments, columns=["session"])["session"]
+    ends = pc.min_max(sessions).as_py()
+    if ends["min"] is None:
+        shown = ", ".join(instruments[:5]) + (" …" if len(instruments) > 5 else "")
+        raise RunError(
+            f"The store holds no bar of any of the {len(instruments)} instruments ({shown}), so "
+            "there is nothing to forecast. See what the ingest reported."
+        )
+    return ends["min"], ends["max"]
+
+
+def pin(
+    store: Store,
+    moment: Moment,
+    *,
+    config_hash: str,
+    shards: Mapping[str, Sequence[str]],
+    now: datetime,
+) -> PinnedRun:
+    """Fixes a run's world and writes it down, or finds the run of the same night and returns that.
+
+    Two processes that pin the same night at once both get the one whose row was made first.
+
+    Args:
+        store: where the run reads and writes; what is to be known must be in it already.
+        moment: what the run is about.
+        config_hash: of the configuration.
+        shards: shard → its instruments, the whole plan.
+        now: the clock, UTC.
+    """
+    instruments = sorted(name for names in shards.values() for name in names)
+    run_key = content_id(
+        "run", moment.session, moment.origin, config_hash, FORECAST_CODE_VERSION, instruments
+    )
+    earlier = _first_of(store, run_key)
+    if earlier is not None:
+        return replace(earlier, reused=True)
+    as_of = moment.as_of or max(now, store.latest_known_at() or now)
+    mine = PinnedRun(
+        run_id=content_id(run_key, as_of),
+        run_key=run_key,
+        session=moment.session,
+        as_of=as_of,
+        origin=moment.origin,
+        status="pinned",
+        config_hash=config_hash,
+        code_version=FORECAST_CODE_VERSION,
+        table_versions=store.versions(),
+        shards={name: tuple(names) for name, names in shards.items()},
+        made_at=now,
+    )
+    _commit(store, mine, now)
+    first = _first_of(store, run_key)
+    if first is None or first.run_id == mine.run_id:
+        return mine
+    _commit(
+        store,
+        replace(mine, status="failed", message=f"{first.run_id} had pinned the same night first"),
+        now,
+    )
+    return replace(first, reused=True)
+
+
+def close(store: Store, run: PinnedRun, *, now: datetime, failure: str | None = None) -> PinnedRun:
+    """Writes down how a run ended: finished, or failed and why. The same end twice adds nothing.
+
+    Args:
+        store: where the run was pinned.
+        run: the pinned run.
+        now: the clock, UTC.
+        failure: why it failed, free of secrets; None: it finished.
+    """
+    ended = replace(run, status="failed" if failure else "finished", message=failure)
+    _commit(store, ended, now)
+    return ended
+
+
+def runs_of(store: Store, config_hash: str) -> tuple[PinnedRun, ...]:
+    """The runs of a configuration under today's code, newest first."""
+    rows = store.read("runs").to_pylist()
+    found = [
+        _from_row(row)
+        for row in rows
+        if row["config_hash"] == config_hash and row["code_version"] == FORECAST_CODE_VERSION
+    ]
+    return tuple(sorted(found, key=lambda run: (run.made_at, run.run_id), reverse=True))
+
+
+def _first_of(store: Store, run_key: str) -> PinnedRun | None:
+    runs = [_from_row(row) for row in store.read("runs").to_pylist() if row["run_key"] == run_key]
+    return min(runs, key=lambda run: (run.made_at, run.run_id), default=None)
+
+
+def _commit(store: Store, run: PinnedRun, now: datetime) -> None:
+    row: dict[str, Any] = {
+        "run_id": run.run_id,
+        "run_key": run.run_key,
+        "session": run.session,
+        "as_of": run.as_of,
+        "origin": run.origin,
+        "status": run.status,
+        "config_hash": run.config_hash,
+        "code_version": run.code_version,
+        "table_versions": json.dumps(dict(run.table_versions), sort_keys=True),
+        "shards": json.dumps(dict(run.shards), sort_keys=True),
+        "message": run.message,
+        "made_at": run.made_at,
+        "known_at": now,
+    }
+    given = [field for field in DATASETS["runs"].schema if field.name in row]
+    store.commit_facts("runs", pa.Table.from_pylist([row], schema=pa.schema(given)), now=now)
+
+
+def _from_row(row: Mapping[str, Any]) -> PinnedRun:
+    return PinnedRun(
+        run_id=row["run_id"],
+        run_key=row["run_key"],
+        session=row["session"],
+        as_of=row["as_of"],
+        origin=row["origin"],
+        status=row["status"],
+        config_hash=row["config_hash"],
+        code_version=row["code_version"],
+        table_versions=json.loads(row["table_versions"]),
+        shards={name: tuple(names) for name, names in json.loads(row["shards"]).items()},
+        made_at=row["made_at"],
+        message=row["message"],
+    )

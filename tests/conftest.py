@@ -1,0 +1,19 @@
+"""Settings that every test runs under. Fixtures live beside the tests that use them."""
+
+import os
+
+from hypothesis import settings
+
+# Before anything imports TensorFlow: the reference backend, bytes that agree between machines, and
+# no notes from native code. Before anything imports Prefect: nothing is reported to anybody.
+os.environ.update(
+    KERAS_BACKEND="tensorflow",
+    TF_CPP_MIN_LOG_LEVEL="3",
+    TF_ENABLE_ONEDNN_OPTS="0",
+    DO_NOT_TRACK="1",
+    PREFECT_SERVER_ANALYTICS_ENABLED="false",
+)
+
+# Time is never asserted, and continuous integration tries the same examples each time.
+settings.register_profile("fleetcast", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("fleetcast")

@@ -1,0 +1,287 @@
+"""The flow on a real Prefect server, with its work in this process: no LSTM is due here."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+
+from flows import workers
+from flows.config import FleetcastConfig, check
+from flows.night import Night
+from flows.prefect_server import LocalServer
+from flows.workers import Workers
+from tasks import runs
+from tasks.sessions import calendar
+from tasks.store import Store
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Prefect's and its libraries' own
+
+R = TypeVar("R")
+SESSIONS = calendar("XNYS").sessions(date(2019, 1, 2), date(2019, 12, 31))
+
+
+class InThisProcess(Workers):
+    """Workers that start no process; `before` may refuse a piece of work."""
+
+    def __init__(self, before: Callable[[str], None] = lambda _: None) -> None:
+        super().__init__(1)
+        self.labels: list[str] = []
+        self.arguments: dict[str, tuple[object, ...]] = {}
+        self.before = before
+
+    def run(self, label: str, work: Callable[..., R], *args: object) -> R:
+        self.labels.append(label)
+        self.arguments[label] = args
+        self.before(label)
+        return work(*args, report=None)
+
+
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_HOME,
+        PREFECT_LOGGING_TO_API_ENABLED,
+        temporary_settings,
+    )
+
+    home = tmp_path_factory.mktemp("prefect")
+    with LocalServer(home) as server:
+        server.wait()
+        settings = {
+            PREFECT_API_URL: server.api_url,
+            PREFECT_HOME: home,
+            PREFECT_LOGGING_TO_API_ENABLED: False,  # it is sent late, when the server is gone
+        }
+        with temporary_settings(settings):
+            yield server.api_url
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> FleetcastConfig:
+    """Four instruments with a year of prices, two to a shard, and one with a single row."""
+    (tmp_path / "bars").mkdir()
+    random = np.random.default_rng(7)
+    for name in ("A", "B", "C", "D"):
+        closes = 100 * np.exp(np.cumsum(random.normal(0, 0.01, len(SESSIONS))))
+        write_bars(tmp_path / "bars" / f"{name}.csv", closes)
+    write_bars(tmp_path / "bars" / "E.csv", np.array([5.0]))
+    return check(
+        {
+            "source": {"name": "files", "path": str(tmp_path / "bars"), "archive": True},
+            "store": {"url": str(tmp_path / "store")},
+            "training": {"shard_size": 2},
+        },
+        "test",
+    )
+
+
+def write_bars(path: Path, closes: np.ndarray[Any, Any]) -> None:
+    sessions = SESSIONS[-len(closes) :]
+    rows = (
+        f"{session},{close},{close * 1.01},{close * 0.99},{close},1000"
+        for session, close in zip(sessions, closes, strict=True)
+    )
+    path.write_text("\n".join(["date,open,high,low,close,volume", *rows]) + "\n")
+
+
+def night(
+    config: FleetcastConfig, as_of: date | None = None, pool: InThisProcess | None = None
+) -> Night:
+    from flows.nightly import nightly
+
+    token = workers._CURRENT.set(pool or InThisProcess())
+    try:
+        return nightly(as_of=as_of, config=config)
+    finally:
+        workers._CURRENT.reset(token)
+
+
+def flow_runs(prefect: str) -> list[Any]:
+    del prefect  # the settings of its fixture hold
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    with get_client(sync_client=True) as client:
+        return client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC)
+
+
+def newest_artifact(key: str) -> Any:  # noqa: ANN401 - Prefect's
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+    from prefect.client.schemas.sorting import ArtifactSort
+
+    with get_client(sync_client=True) as client:
+        return client.read_artifacts(
+            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])),
+            sort=ArtifactSort.CREATED_DESC,
+        )[0]
+
+
+def rows(config: FleetcastConfig, dataset: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = Store.open(config.store.url).read(dataset).to_pylist()
+    return found
+
+
+def test_a_night_and_the_same_night_again(config: FleetcastConfig, prefect: str) -> None:
+    first = night(config)
+    assert first.session == date(2019, 12, 31)
+    assert first.instruments == ("A", "B", "C", "D", "E")
+    assert (first.counts.new, first.counts.quarantined) == (4 * len(SESSIONS) + 1, 0)
+    assert (first.forecasts, first.written) == (40, 40)
+    assert {(one.instrument, one.target) for one in first.missing} == {
+        ("E", "log_return"),
+        ("E", "log_volatility"),
+    }
+    assert first.partial
+    assert not first.problems
+    assert [part.name for part in first.parts] == [
+        "ingest",
+        "pin",
+        "train",
+        "gate",
+        "forecast",
+        "publish",
+        "report",
+    ]
+    assert first.report is not None
+    assert Path(first.report).exists()
+    store = Store.open(config.store.url)
+    assert store.exists("latest/forecasts.parquet")
+    assert store.exists("latest/forecasts.csv")
+    assert flow_runs(prefect)[0].name == "nightly-2019-12-31"
+
+    before = {name: rows(config, name) for name in ("bars", "models", "scores", "forecasts")}
+    again = night(config)
+    assert (again.run_id, again.written, again.counts.new) == (first.run_id, 0, 0)
+    assert again.missing == first.missing
+    assert {name: rows(config, name) for name in before} == before
+
+
+def test_a_night_that_was_complete_is_not_done_again(
+    config: FleetcastConfig, prefect: str, tmp_path: Path
+) -> None:
+    (tmp_path / "bars" / "E.csv").unlink()
+    assert not night(config).partial
+    pool = InThisProcess()
+    again = night(config, pool=pool)
+    assert pool.labels == []
+    assert again.repeated
+    assert not again.partial
+    assert again.forecasts == 40
+    (run,) = rows(config, "runs")
+    assert run["status"] == "finished"
+    assert flow_runs(prefect)[0].state.is_completed()
+
+
+def test_what_prefect_shows_of_a_night(config: FleetcastConfig, prefect: str) -> None:
+    night(config)
+    assert flow_runs(prefect)[0].state.is_completed()
+    health = newest_artifact("data-health")
+    assert health.description.startswith(f"{4 * len(SESSIONS) + 1:,} new, 0 changed, 0 quarantined")
+    assert '"instrument": "A"' in health.data
+    assert newest_artifact("scores").type == "table"
+    picture = newest_artifact("forecasts").data
+    found = re.fullmatch(r"!\[.*\]\(data:image/svg\+xml;base64,(.*)\)", picture)
+    assert found is not None
+    assert base64.b64decode(found[1]).startswith(b"<svg")
+
+
+def test_a_shard_whose_training_fails_gets_baselines_and_a_reason(
+    config: FleetcastConfig, prefect: str
+) -> None:
+    def no_memory(label: str) -> None:
+        if label == "train shard-0001":
+            raise MemoryError("7 GiB")
+
+    pool = InThisProcess(no_memory)
+    done = night(config, pool=pool)
+    assert flow_runs(prefect)[0].state.is_completed()
+    assert done.problems == ("training of shard-0001 failed: MemoryError: 7 GiB (C, D)",)
+    assert done.forecasts == 40
+    _, models, _ = pool.arguments["forecast shard-0001"]
+    assert isinstance(models, tuple)
+    assert {(one.instrument, one.reason) for one in models} == {
+        (name, "training of shard-0001 failed: MemoryError: 7 GiB") for name in ("C", "D")
+    }
+    (run,) = rows(config, "runs")
+    assert run["status"] == "finished"
+
+
+def test_a_shard_that_can_not_be_forecast_does_not_fail_the_night(
+    config: FleetcastConfig, prefect: str
+) -> None:
+    def broken(label: str) -> None:
+        if label == "forecast shard-0000":
+            raise OSError("unreadable")
+
+    done = night(config, pool=InThisProcess(broken))
+    assert flow_runs(prefect)[0].state.is_completed()
+    assert done.problems == ("forecasting shard-0000 failed: OSError: unreadable",)
+    assert {one.instrument for one in done.missing} == {"A", "B", "E"}
+    assert done.forecasts == 20
+    mended = night(config)
+    assert (mended.forecasts, mended.written, mended.problems) == (40, 20, ())
+
+
+def test_a_backfilled_night_knows_nothing_later(config: FleetcastConfig, prefect: str) -> None:
+    done = night(config, as_of=date(2019, 11, 28))  # Thanksgiving
+    assert (done.session, done.origin) == (date(2019, 11, 27), "backfill")
+    assert flow_runs(prefect)[0].name == "nightly-2019-11-27"
+    assert {row["cutoff"] for row in rows(config, "forecasts")} == {date(2019, 11, 27)}
+
+
+def test_a_date_before_the_first_bar_is_refused_and_pins_nothing(
+    config: FleetcastConfig, prefect: str
+) -> None:
+    with pytest.raises(runs.RunError, match="lies before the first bar, of 2019-01-02"):
+        night(config, as_of=date(2018, 12, 31))
+    assert rows(config, "runs") == []
+    assert flow_runs(prefect)[0].state.is_failed()
+
+
+def test_a_night_that_breaks_off_says_so_and_goes_on_as_the_same_run(
+    config: FleetcastConfig, prefect: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left on device: s3://me:hunter2@bucket")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("flows.steps.publish", full)
+        with pytest.raises(OSError, match="no space left"):
+            night(config)
+    (run,) = rows(config, "runs")
+    assert run["status"] == "failed"
+    assert run["message"] == "broken off: OSError: no space left on device: s3://***@bucket"
+    assert flow_runs(prefect)[0].state.is_failed()
+    assert night(config).run_id == run["run_id"]
+    assert [row["status"] for row in rows(config, "runs")] == ["finished"]
+
+
+def test_a_source_that_gives_nothing_does_not_stop_the_night(
+    config: FleetcastConfig, prefect: str, tmp_path: Path
+) -> None:
+    night(config)
+    for file in (tmp_path / "bars").iterdir():
+        file.unlink()
+    done = night(config)
+    assert flow_runs(prefect)[0].state.is_completed()
+    assert len(done.problems) == 1
+    assert done.problems[0].startswith("the source gave nothing, earlier bars are used: ")
+    assert done.forecasts == 40
+
+
+def test_workers_of_the_flow_are_the_ones_given(config: FleetcastConfig, prefect: str) -> None:
+    pool = InThisProcess()
+    night(config, pool=pool)
+    assert flow_runs(prefect)[0].state.is_completed()
+    shards = [f"shard-000{i}" for i in range(3)]
+    wanted = [f"{what} {shard}" for what in ("forecast", "train") for shard in shards]
+    assert sorted(pool.labels) == wanted

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+
+from flows.night import Clock
+from flows.progress import Bars, Lines, Silent, display, from_children, showing
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time that `Lines` sees, in seconds; a test moves it."""
+    now = [0.0]
+    monkeypatch.setattr("flows.progress.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_lines_say_a_start_an_end_and_now_and_then_how_far(clock: list[float]) -> None:
+    written = io.StringIO()
+    lines = Lines(Console(file=written, width=20))
+    lines.begin("train", "Train")
+    for second in range(25):
+        clock[0] = second
+        lines.advance("train", second, 25, "shard-0000 with a long note")
+    clock[0] = 25
+    lines.end("train", "8 models")
+    lines.end("train", "8 models")
+    assert written.getvalue().splitlines() == [
+        "Train …",
+        "Train: 10/25 shard-0000 with a long note",
+        "Train: 20/25 shard-0000 with a long note",
+        "Train: 8 models (25.0 s)",
+    ]
+
+
+def test_progress_of_a_step_that_has_not_begun_is_not_shown() -> None:
+    written = io.StringIO()
+    lines = Lines(Console(file=written))
+    lines.advance("train", 1, 2)
+    assert written.getvalue() == ""
+
+
+def test_bars_move_and_fill_up() -> None:
+    with Progress("{task.description}", console=Console(file=io.StringIO())) as drawn:
+        bars = Bars(drawn)
+        bars.begin("train", "Train")
+        bars.advance("train", 3, 10, "note")
+        (task,) = drawn.tasks
+        assert (task.description, task.completed, task.total) == ("Train", 3, 10)
+        bars.end("train", "8 models")
+        assert task.finished
+        assert task.fields["note"] == "8 models"
+        bars.begin("gate", "Gate")
+        bars.end("gate")
+        assert all(task.finished for task in drawn.tasks)
+
+
+def test_children_report_to_the_step_that_their_label_names() -> None:
+    seen: list[tuple[object, ...]] = []
+
+    class Seeing(Silent):
+        def advance(self, step: str, done: int, total: int, note: str = "") -> None:
+            seen.append((step, done, total, note))
+
+    from_children(Seeing())(("train shard-0001", "score", 3, 8))
+    assert seen == [("train", 3, 8, "shard-0001 score")]
+
+
+def test_nothing_is_shown_unless_somebody_looks() -> None:
+    assert isinstance(display(), Silent)
+    with showing(Console(file=io.StringIO())) as lines:
+        assert display() is lines
+        assert isinstance(lines, Lines)
+    with showing(Console(file=io.StringIO(), force_terminal=True)) as bars:
+        assert isinstance(bars, Bars)
+    assert isinstance(display(), Silent)
+
+
+def test_a_clock_times_shows_and_logs_every_part() -> None:
+    written = io.StringIO()
+    logged: list[str] = []
+    clock = Clock(logged.append)
+    with showing(Console(file=written)):
+        with clock.part("pin", "Pin the run") as notes:
+            notes.append("session 2013-03-01")
+        with pytest.raises(ValueError, match="x"), clock.part("train", "Train"):
+            raise ValueError("x")
+    assert [part.name for part in clock.parts] == ["pin"]
+    assert logged == ["Pin the run: session 2013-03-01 (0.0 s)"]
+    assert written.getvalue().splitlines() == [
+        "Pin the run …",
+        "Pin the run: session 2013-03-01 (0.0 s)",
+        "Train …",
+        "Train: broken off (0.0 s)",
+    ]

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+from flows.show import NothingToShowError, Shown, as_csv, as_json, as_table, select, why_empty
+from tasks import runs
+from tasks.schemas import DATASETS
+from tasks.store import Store
+
+NIGHTS = (date(2013, 2, 28), date(2013, 3, 1))
+HOUR = timedelta(hours=1)
+
+
+def filled(dataset: str, **values: object) -> dict[str, Any]:
+    """A row of a dataset: what is given, else a plain value of the column's type."""
+    row: dict[str, Any] = {}
+    for field in DATASETS[dataset].schema:
+        if field.name in values:
+            row[field.name] = values[field.name]
+        elif field.nullable or field.name in {"known_at", "row_hash", "assumed", "op"}:
+            continue
+        elif pa.types.is_string(field.type):
+            words = (field.metadata or {}).get(b"one_of", b"text").decode()
+            row[field.name] = words.split(", ")[0]
+        elif pa.types.is_timestamp(field.type):
+            row[field.name] = datetime(2013, 3, 1, tzinfo=UTC)
+        elif pa.types.is_date(field.type):
+            row[field.name] = date(2013, 3, 1)
+        else:
+            row[field.name] = 1
+    return row
+
+
+def write(store: Store, dataset: str, *rows: dict[str, Any]) -> None:
+    names = [field for field in DATASETS[dataset].schema if field.name in rows[0]]
+    table = pa.Table.from_pylist(list(rows), schema=pa.schema(names))
+    now = rows[0].get("made_at", datetime(2013, 3, 1, 12, tzinfo=UTC))
+    if DATASETS[dataset].fact:
+        store.commit_facts(dataset, table, now=now)
+    else:
+        store.append_once(dataset, table, now=now)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = Store.open(tmp_path_factory.mktemp("show") / "store")
+    for session in NIGHTS:
+        as_of = datetime(session.year, session.month, session.day, 22, tzinfo=UTC)
+        run = runs.pin(
+            store,
+            runs.Moment(session, as_of, "live"),
+            config_hash="config",
+            shards={"shard-0000": ("A", "B")},
+            now=as_of + HOUR,
+        )
+        stamp = {"run_id": run.run_id, "as_of": as_of, "made_at": as_of + HOUR}
+        for name in ("A", "B"):
+            identity = f"{name}{session}"
+            forecast = {"forecast_id": identity, "instrument": name, "cutoff": session}
+            write(store, "forecasts", filled("forecasts", **forecast, **stamp))
+            if name == "A" or session == NIGHTS[0]:  # B was not due again
+                model = {"model_id": identity, "instrument": name, "refit_session": session}
+                write(store, "models", filled("models", **model, **stamp))
+                score = {"score_id": identity, "instrument": name, "skill": None}
+                write(store, "scores", filled("scores", **score, **stamp))
+    for name, day in (("A", 28), ("B", 1)):
+        month = 2 if day == 28 else 3
+        known = datetime(2013, month, day, 23, tzinfo=UTC)
+        write(
+            store,
+            "quarantine",
+            filled("quarantine", quarantine_id=name, instrument=name, known_at=known),
+        )
+    return store
+
+
+@pytest.mark.parametrize("shown", list(Shown))
+def test_json_objects_have_the_columns_of_the_dataset(store: Store, shown: Shown) -> None:
+    rows = json.loads(as_json(select(store, shown)))
+    assert rows
+    for row in rows:
+        assert list(row) == DATASETS[shown].schema.names
+        assert all(not isinstance(value, list | dict) for value in row.values())
+
+
+@pytest.mark.parametrize("shown", list(Shown))
+def test_csv_has_the_columns_of_the_dataset(store: Store, shown: Shown) -> None:
+    rows = list(csv.DictReader(io.StringIO(as_csv(select(store, shown)))))
+    assert rows
+    assert list(rows[0]) == DATASETS[shown].schema.names
+
+
+def test_dates_and_instants_are_iso(store: Store) -> None:
+    row = json.loads(as_json(select(store, Shown.RUNS)))[0]
+    assert row["session"] == "2013-02-28"
+    assert row["as_of"] == "2013-02-28T22:00:00Z"
+
+
+def test_what_is_absent_is_null_and_so_is_what_json_cannot_say(store: Store) -> None:
+    rows = select(store, Shown.SCORES)
+    assert json.loads(as_json(rows))[0]["skill"] is None
+    endless = rows.set_column(
+        rows.schema.get_field_index("mse"), "mse", pa.array([float("inf")] * rows.num_rows)
+    )
+    assert json.loads(as_json(endless))[0]["mse"] is None
+
+
+def test_forecasts_are_those_of_the_newest_night(store: Store) -> None:
+    rows = select(store, Shown.FORECASTS)
+    assert rows["forecast_id"].to_pylist() == ["A2013-03-01", "B2013-03-01"]
+    assert select(store, Shown.FORECASTS, everything=True).num_rows == 4
+
+
+def test_as_of_a_day_they_are_those_of_the_last_night_up_to_it(store: Store) -> None:
+    rows = select(store, Shown.FORECASTS, day=date(2013, 2, 28))
+    assert rows["forecast_id"].to_pylist() == ["A2013-02-28", "B2013-02-28"]
+
+
+def test_models_and_scores_are_each_instruments_newest(store: Store) -> None:
+    newest = ["A2013-03-01", "B2013-02-28"]
+    assert select(store, Shown.MODELS)["model_id"].to_pylist() == newest
+    assert select(store, Shown.SCORES)["score_id"].to_pylist() == newest
+    assert select(store, Shown.MODELS, everything=True).num_rows == 3
+
+
+def test_one_instrument(store: Store) -> None:
+    for shown in (Shown.FORECASTS, Shown.MODELS, Shown.SCORES, Shown.QUARANTINE):
+        rows = select(store, shown, instruments=["B"])
+        assert set(rows["instrument"].to_pylist()) == {"B"}
+    with pytest.raises(NothingToShowError, match="runs are not of one instrument"):
+        select(store, Shown.RUNS, instruments=["B"])
+
+
+def test_quarantine_as_it_was_known_by_the_end_of_a_day(store: Store) -> None:
+    assert select(store, Shown.QUARANTINE).num_rows == 2
+    rows = select(store, Shown.QUARANTINE, day=date(2013, 2, 28))
+    assert rows["quarantine_id"].to_pylist() == ["A"]
+    assert select(store, Shown.QUARANTINE, day=date(2013, 2, 27)).num_rows == 0
+
+
+def test_an_unknown_instrument_is_named(store: Store) -> None:
+    with pytest.raises(NothingToShowError, match="knows no instrument C"):
+        select(store, Shown.FORECASTS, instruments=["A", "C"])
+
+
+def test_nothing_to_show_says_what_there_is(store: Store, tmp_path: Path) -> None:
+    day = date(2013, 2, 1)
+    assert select(store, Shown.FORECASTS, day=day, instruments=["A"]).num_rows == 0
+    assert why_empty(store, Shown.FORECASTS, day, ["A"]) == (
+        f"The store {store.url} holds no forecasts of A of a run up to 2013-02-01. Its runs are of "
+        "sessions 2013-02-28 to 2013-03-01: `fleetcast show runs`."
+    )
+    empty = Store.open(tmp_path / "empty")
+    assert json.loads(as_json(select(empty, Shown.MODELS))) == []
+    assert "there was no run yet. Start one with" in why_empty(empty, Shown.MODELS, None, [])
+
+
+@pytest.mark.parametrize("shown", list(Shown))
+def test_a_table_for_people_has_a_line_per_row(store: Store, shown: Shown) -> None:
+    rows = select(store, shown)
+    table = as_table(shown, rows)
+    assert table.row_count == rows.num_rows
+    console = Console(width=200, record=True)
+    with console.capture() as captured:
+        console.print(table)
+    assert f"{shown}: {rows.num_rows} row" in captured.get()
+
+
+def test_markup_in_a_reason_is_shown_as_it_is(store: Store) -> None:
+    rows = select(store, Shown.QUARANTINE)
+    marked = rows.set_column(
+        rows.schema.get_field_index("reason"), "reason", pa.array(["[red]x[/red]"] * rows.num_rows)
+    )
+    console = Console(width=300)
+    with console.capture() as captured:
+        console.print(as_table(Shown.QUARANTINE, marked))
+    assert "[red]x[/red]" in captured.get()

@@ -1,0 +1,137 @@
+"""The walk-forward plan: its segments as properties, and its edges by hand."""
+
+from typing import NamedTuple
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from tasks.folds import SHORTEST_TEST, Fold, needed, plan
+from tasks.settings import EvaluationConfig
+
+
+class Case(NamedTuple):
+    first: int
+    stop: int
+    config: EvaluationConfig
+    embargo: int
+
+    @property
+    def spare(self) -> int:
+        """Rows beyond what tonight's fold needs: what tests can be made of."""
+        return self.stop - self.first - needed(self.config, self.embargo)
+
+    def folds(self) -> tuple[Fold, ...]:
+        return plan(*self)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    config = EvaluationConfig(
+        folds=draw(st.integers(1, 6)),
+        min_fit=draw(st.integers(50, 90)),
+        early_stop=draw(st.integers(20, 40)),
+        gate=draw(st.integers(20, 40)),
+        calibrate=draw(st.integers(60, 80)),
+        test=draw(st.integers(1, 150)),
+    )
+    first, embargo = draw(st.integers(0, 150)), draw(st.integers(0, 12))
+    spare = draw(st.integers(-5, 600))
+    return Case(first, first + needed(config, embargo) + spare, config, embargo)
+
+
+def segments(fold: Fold) -> list[tuple[int, int]]:
+    return [fold.fit, fold.early_stop, fold.gate, fold.calibrate, fold.test]
+
+
+@given(cases())
+def test_segments_are_in_order_inside_the_rows_and_an_embargo_apart(case: Case) -> None:
+    for fold in case.folds():
+        parts = segments(fold)
+        assert parts[0][0] == case.first
+        assert parts[-1][1] <= case.stop
+        for (first, stop), (following, _) in zip(parts[:-1], parts[1:], strict=True):
+            assert first < stop
+            assert following - stop == case.embargo
+
+
+@given(cases())
+def test_segments_have_the_lengths_that_were_asked_for(case: Case) -> None:
+    config = case.config
+    for fold in case.folds():
+        lengths = [stop - first for first, stop in segments(fold)]
+        assert lengths[0] >= config.min_fit
+        assert lengths[1:4] == [config.early_stop, config.gate, config.calibrate]
+        if fold.index == 0:
+            assert lengths[4] == 0
+        elif case.spare >= config.test:
+            assert lengths[4] == config.test
+        else:
+            assert lengths[4] == case.spare
+
+
+@given(cases())
+def test_tests_tile_backwards_from_the_last_row(case: Case) -> None:
+    folds = case.folds()
+    assume(folds)
+    assert [fold.index for fold in folds] == list(range(len(folds)))
+    assert folds[0].test == (case.stop, case.stop)
+    for newer, older in zip(folds[:-1], folds[1:], strict=True):
+        assert older.test[1] == newer.test[0]
+
+
+@given(cases())
+def test_there_are_as_many_folds_as_the_history_holds(case: Case) -> None:
+    config = case.config
+    tests = len(case.folds()) - 1
+    if case.spare < 0:
+        assert tests == -1
+    elif case.spare >= config.test:
+        assert tests == min(config.folds, case.spare // config.test)
+    else:
+        assert tests == (case.spare >= SHORTEST_TEST)
+
+
+@given(cases())
+def test_what_is_needed_is_exactly_the_threshold(case: Case) -> None:
+    enough = case._replace(stop=case.first + needed(case.config, case.embargo))
+    (fold,) = enough.folds()[:1]
+    assert fold.fit == (case.first, case.first + case.config.min_fit)
+    assert enough._replace(stop=enough.stop - 1).folds() == ()
+
+
+@given(cases(), st.integers(1, 30))
+def test_a_longer_history_moves_folds_but_never_their_lengths(case: Case, more: int) -> None:
+    assume(case.spare >= case.config.test)
+    longer = case._replace(stop=case.stop + more)
+    for fold, moved in zip(case.folds(), longer.folds(), strict=False):
+        for (first, stop), (later, end) in zip(
+            segments(fold)[1:], segments(moved)[1:], strict=True
+        ):
+            assert (later, end) == (first + more, stop + more)
+
+
+DEFAULT = EvaluationConfig()
+
+
+def test_the_default_plan_of_ten_years_by_hand() -> None:
+    folds = plan(126, 2520, DEFAULT, 5)
+    assert len(folds) == 5
+    assert folds[0] == Fold(0, (126, 1870), (1875, 2127), (2132, 2384), (2389, 2515), (2520, 2520))
+    assert folds[1].test == (2268, 2520)
+    assert folds[4] == Fold(4, (126, 862), (867, 1119), (1124, 1376), (1381, 1507), (1512, 1764))
+
+
+@pytest.mark.parametrize(("spare", "test"), [(62, None), (63, 63), (251, 251), (252, 252)])
+def test_a_history_without_a_whole_test_has_one_of_what_there_is(
+    spare: int, test: int | None
+) -> None:
+    stop = 126 + needed(DEFAULT, 5) + spare
+    folds = plan(126, stop, DEFAULT, 5)
+    assert len(folds) == (1 if test is None else 2)
+    assert folds[-1].test == (stop - (test or 0), stop)
+
+
+def test_a_history_that_is_too_short_has_no_fold() -> None:
+    assert plan(0, 0, DEFAULT, 5) == ()
+    assert plan(500, 400, DEFAULT, 5) == ()

@@ -1,0 +1,418 @@
+"""Training through the store: what is due and when, what is known then, and runs cut short."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstm_models import checkpoint as checkpoints
+from tasks.schemas import DATASETS
+from tasks.settings import ForecastSettings
+from tasks.store import Store
+from tasks.train import data_fingerprint, plan_shards, refit_session, train_shard, training_hash
+from tasks.walkforward import fit_baselines, fit_fleet, predict_fold, subject
+from tests.tasks.markets import (
+    ANT,
+    HORIZON,
+    LAG,
+    NOW,
+    REFIT,
+    ROWS,
+    SETTINGS,
+    TONIGHT,
+    UNIVERSE,
+    Night,
+    action_row,
+    bars_table,
+    copy_of,
+    exchange,
+    model_of,
+    payload,
+    request_for,
+    series_of,
+    store_with,
+)
+
+DERIVED = ("models", "statistics", "scores")
+KNOWN_AT_REFIT = exchange().close(REFIT) + LAG
+TARGETS = SETTINGS.targets.names
+
+
+@pytest.fixture
+def fresh(facts: Store, tmp_path: Path) -> Store:
+    """The bars of the universe, nothing trained."""
+    return copy_of(facts, tmp_path / "store")
+
+
+def trained_rows(store: Store, *instruments: str) -> dict[str, list[dict[str, Any]]]:
+    """All that training wrote of some instruments, but for the file it shares with others."""
+    tables = {name: store.read(name, instruments=instruments) for name in DERIVED}
+    by_training = pc.not_equal(tables["scores"]["method"], "published")
+    tables["scores"] = tables["scores"].filter(by_training)
+    return {name: payload(table, "checkpoint") for name, table in tables.items()}
+
+
+def row_counts(store: Store) -> dict[str, int]:
+    """Rows ever written, duplicates included."""
+    return {name: store.history(name).num_rows for name in DATASETS}
+
+
+def revision(row: int, close: float, known_at: datetime) -> pa.Table:
+    """A bar of ANT with another close, known from `known_at` on."""
+    bar = bars_table("ANT", ANT, rows=slice(row, row + 1), known_at=known_at)
+    prices = {"close": close, "high": max(close, ANT.high[row]), "low": min(close, ANT.low[row])}
+    for name, value in prices.items():
+        bar = bar.set_column(bar.column_names.index(name), name, pa.array([value]))
+    return bar
+
+
+@given(st.lists(st.text("ABC", min_size=1, max_size=3)), st.integers(1, 5))
+def test_shards_are_runs_of_the_sorted_names(names: list[str], size: int) -> None:
+    shards = plan_shards(names, size)
+    assert [name for shard in shards for name in shard.instruments] == sorted(set(names))
+    assert all(len(shard.instruments) == size for shard in shards[:-1])
+    assert all(1 <= len(shard.instruments) <= size for shard in shards)
+    assert len({shard.name for shard in shards}) == len(shards)
+    assert plan_shards(names[::-1], size) == shards
+
+
+@given(st.dates(date(1985, 1, 2), date(2026, 1, 2)), st.integers(1, 300))
+def test_refits_fall_on_every_so_many_sessions_since_1990(day: date, every: int) -> None:
+    calendar = exchange()
+    session = calendar.session_on_or_before(day)
+    refit = refit_session(calendar, day, every)
+    assert refit == refit_session(calendar, session, every)
+    assert calendar.ordinal(refit) % every == 0
+    assert 0 <= calendar.count(refit, session) - 1 < every
+
+
+@pytest.mark.parametrize(
+    ("session", "refit"),
+    [
+        (date(2024, 6, 14), date(2024, 6, 10)),
+        (date(2024, 6, 17), date(2024, 6, 17)),
+        (date(2024, 6, 20), date(2024, 6, 17)),
+        (date(2024, 6, 24), date(2024, 6, 17)),
+        (date(2024, 6, 25), date(2024, 6, 25)),
+    ],
+)
+def test_refits_by_hand(session: date, refit: date) -> None:
+    assert refit_session(exchange(), session, 5) == refit
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "targets": {"names": ("log_return",), "horizon": 4, "max_stale": 1},
+    "model": {"units": 5, "lookback": 11, "burn_in": 3, "seeds": 3, "skip": False},
+    "training": {
+        "learning_rate": 0.03,
+        "warmup_updates": 3,
+        "weight_decay": 0.2,
+        "clip_norm": 0.5,
+        "windows_per_update": 9,
+        "check_every": 3,
+        "patience": 4,
+        "max_updates": 11,
+        "refit_every": 6,
+        "fleet_width": 5,
+        "shard_size": 9,
+        "processes": 2,
+    },
+    "evaluation": {
+        "folds": 3,
+        "min_fit": 121,
+        "early_stop": 31,
+        "gate": 41,
+        "calibrate": 61,
+        "test": 41,
+        "embargo": 7,
+        "level": 0.7,
+        "gate_rule": {"min_sessions": 9},
+    },
+}
+CHANGE_NO_MODEL = {"max_stale", "shard_size", "processes", "gate_rule"}
+
+
+@pytest.mark.parametrize("section", CHANGES)
+def test_a_models_identity_holds_every_setting_that_decides_it(section: str) -> None:
+    whole = SETTINGS.model_dump()
+    fixed = {"kind"}  # there is one
+    assert set(CHANGES[section]) == set(whole[section]) - fixed
+    for name, value in CHANGES[section].items():
+        changed = ForecastSettings.model_validate(
+            {**whole, section: {**whole[section], name: value}}
+        )
+        same = training_hash(changed) == training_hash(SETTINGS)
+        assert same == (name in CHANGE_NO_MODEL), name
+
+
+def test_a_fingerprint_sees_returns_and_sessions_but_not_the_price_level() -> None:
+    series = series_of(ANT)
+    doubled = series_of(
+        replace(ANT, open=ANT.open * 2, high=ANT.high * 2, low=ANT.low * 2, close=ANT.close * 2)
+    )
+    assert data_fingerprint(doubled) == data_fingerprint(series)
+    for name in ("sessions", "ordinals", "log_return", "variance"):
+        moved = getattr(series, name).copy()
+        moved[-1] += 1
+        assert data_fingerprint(replace(series, **{name: moved})) != data_fingerprint(series)
+
+
+def test_a_night_trains_a_model_of_every_target_for_all_that_have_bars(night: Night) -> None:
+    rows = night.store.read("models").to_pylist()
+    assert {(row["instrument"], row["target"]) for row in rows} == {
+        (name, target) for name in UNIVERSE for target in TARGETS if name not in ("JAY", "YAK")
+    }
+    assert night.trained.trained == len(rows) == len(night.trained.models)
+    status = {row["instrument"]: row["status"] for row in rows if row["target"] == "log_return"}
+    assert status["ANT"] == status["BEE"] == status["PIG"] == "trained"
+    assert status["FLY"] == status["GNU"] == status["HEN"] == "not_trained"
+    for row in rows:
+        assert row["refit_session"] == REFIT
+        trained = row["status"] != "not_trained"
+        assert (row["checkpoint"] is not None) == (row["cutoff"] is not None) == trained
+        assert (row["reason"] is None) == (row["status"] == "trained")
+
+
+def test_a_model_row_says_where_its_data_ended_and_what_training_won(night: Night) -> None:
+    (row,) = (
+        row
+        for row in night.store.read("models", instruments=["CAT"]).to_pylist()
+        if row["target"] == "log_volatility"
+    )
+    one = subject(series_of(ANT.head(ROWS - 2), last=REFIT), "log_volatility", SETTINGS)
+    assert row["cutoff"] == one.series.sessions[one.folds[0].early_stop[1] - 1].item()
+    assert row["early_stop_mse"] < row["initial_early_stop_mse"]
+    assert 0 < row["best_update"] <= SETTINGS.training.max_updates
+
+
+def test_targets_that_are_never_known_leave_a_diverged_model_and_no_exception(
+    night: Night,
+) -> None:
+    model = model_of(night.trained.models, "EMU", "log_volatility")
+    assert model.status == "diverged"
+    assert model.reason == "2 of 2 seeds diverged; their best weights are used"
+
+
+def test_training_twice_trains_nothing_and_adds_no_row(night: Night, tmp_path: Path) -> None:
+    store = copy_of(night.store, tmp_path)
+    before = row_counts(store)
+    again = train_shard(request_for(store, *UNIVERSE, run_id="another run"))
+    assert again.trained == 0
+    assert again.models == night.trained.models
+    assert row_counts(store) == before
+
+
+def test_an_instruments_models_do_not_depend_on_its_company(night: Night, fresh: Store) -> None:
+    for name in ("ANT", "BEE"):
+        train_shard(request_for(fresh, name))
+        alone, together = trained_rows(fresh, name), trained_rows(night.store, name)
+        for dataset in DERIVED:
+            assert alone[dataset] == together[dataset], dataset
+        assert len(alone["models"]) == 2
+        assert len(alone["scores"]) > 100
+
+
+class KilledError(Exception):
+    """The process ends here."""
+
+
+def dying_after(original: Callable[..., Any], when: Callable[..., bool]) -> Callable[..., Any]:
+    def method(store: Store, what: str, *rest: object, **more: object) -> Any:  # noqa: ANN401
+        original(store, what, *rest, **more)
+        if when(what):
+            raise KilledError(what)
+
+    return method
+
+
+@pytest.mark.parametrize("after", ["checkpoint", "statistics", "scores", "models"])
+def test_a_run_killed_between_commits_is_completed_by_the_next(
+    after: str, night: Night, fresh: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = request_for(fresh, "ANT")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Store, "write_file", dying_after(Store.write_file, lambda _: after == "checkpoint")
+        )
+        patch.setattr(
+            Store, "append_once", dying_after(Store.append_once, lambda name: name == after)
+        )
+        with pytest.raises(KilledError):
+            train_shard(request)
+    models_left = fresh.read("models").num_rows
+    assert models_left == (2 if after == "models" else 0)
+    completed = train_shard(request)
+    assert completed.trained == 2 - models_left
+    assert trained_rows(fresh, "ANT") == trained_rows(night.store, "ANT")
+    for name in DERIVED:
+        assert fresh.history(name).num_rows == fresh.read(name).num_rows
+
+
+def add_the_future(store: Store) -> None:
+    """Facts that became known after the refit: bars, corrections of old bars, and actions."""
+    late = KNOWN_AT_REFIT + timedelta(microseconds=1)
+    store.commit_facts("bars", revision(200, 1.0, late), now=late)
+    upcoming = bars_table(
+        "ANT",
+        replace(
+            ANT,
+            open=np.full(ROWS, 3.0),
+            high=np.full(ROWS, 3.0),
+            low=np.full(ROWS, 3.0),
+            close=np.full(ROWS, 3.0),
+        ),
+        last=exchange().offset(TONIGHT, 9),
+        rows=slice(-9, None),
+    )
+    store.commit_facts("bars", upcoming, now=NOW)
+    early = date(2024, 1, 2)
+    actions = [
+        action_row("ANT", early, "split", 3.0, late),
+        action_row("ANT", exchange().offset(TONIGHT, 2), "split", 3.0, KNOWN_AT_REFIT),
+    ]
+    store.commit_facts("actions", pa.Table.from_pylist(actions), now=NOW)
+
+
+def test_what_became_known_after_the_refit_changes_no_bit_of_a_model(
+    night: Night, fresh: Store
+) -> None:
+    add_the_future(fresh)
+    train_shard(request_for(fresh, "ANT"))
+    assert trained_rows(fresh, "ANT") == trained_rows(night.store, "ANT")
+
+
+@pytest.mark.parametrize("kind", ["bar", "dividend"])
+def test_a_correction_known_by_the_refit_changes_the_model(
+    kind: str, night: Night, fresh: Store
+) -> None:
+    if kind == "bar":
+        fresh.commit_facts("bars", revision(200, 101.0, KNOWN_AT_REFIT), now=KNOWN_AT_REFIT)
+    else:
+        row = action_row("ANT", date(2024, 1, 2), "dividend", 1.0, KNOWN_AT_REFIT)
+        fresh.commit_facts("actions", pa.Table.from_pylist([row]), now=KNOWN_AT_REFIT)
+    corrected = train_shard(request_for(fresh, "ANT")).models
+    for target in TARGETS:
+        honest = model_of(night.trained.models, "ANT", target)
+        assert model_of(corrected, "ANT", target).model_id != honest.model_id
+    corrected_scores = trained_rows(fresh, "ANT")["scores"]
+    scores = trained_rows(night.store, "ANT")["scores"]
+    assert {row["mse"] for row in corrected_scores} != {row["mse"] for row in scores}
+
+
+@pytest.mark.parametrize("sessions", [1, 2])
+def test_the_nights_until_the_next_refit_train_nothing(
+    sessions: int, night: Night, tmp_path: Path
+) -> None:
+    store = copy_of(night.store, tmp_path)
+    later = exchange().offset(TONIGHT, sessions)
+    bars = bars_table("ANT", ANT, last=later, rows=slice(-sessions, None))
+    store.commit_facts("bars", bars, now=NOW)
+    before = row_counts(store)
+    result = train_shard(request_for(store, "ANT", session=later))
+    assert result.trained == 0
+    assert result.models == tuple(m for m in night.trained.models if m.instrument == "ANT")
+    assert row_counts(store) == before
+
+
+def test_the_night_of_the_next_refit_trains_anew(night: Night, tmp_path: Path) -> None:
+    store = copy_of(night.store, tmp_path)
+    due = date(2024, 6, 25)
+    bars = bars_table("ANT", ANT, last=due, rows=slice(-3, None))
+    store.commit_facts("bars", bars, now=NOW)
+    result = train_shard(request_for(store, "ANT", session=due))
+    assert result.trained == len(TARGETS)
+    assert {model.refit_session for model in result.models} == {due}
+    old = {model.model_id for model in night.trained.models}
+    assert not old & {model.model_id for model in result.models}
+
+
+def test_a_lost_checkpoint_is_trained_again_to_the_same_bytes(
+    night: Night, tmp_path: Path
+) -> None:
+    store = copy_of(night.store, tmp_path)
+    (path,) = {m.checkpoint for m in night.trained.models if m.checkpoint is not None}
+    data = store.read_file(path)
+    (tmp_path / path).unlink()
+    before = row_counts(store)
+    result = train_shard(request_for(store, *UNIVERSE))
+    assert result.models == night.trained.models
+    assert result.trained == sum(model.checkpoint is not None for model in result.models)
+    assert store.read_file(path) == data
+    assert row_counts(store) == before
+
+
+def test_a_checkpoint_holds_the_models_of_tonight_and_no_others(night: Night) -> None:
+    (path,) = {m.checkpoint for m in night.trained.models if m.checkpoint is not None}
+    fleet, extra, notes = checkpoints.load(night.store.read_file(path))
+    trained = {m.model_id for m in night.trained.models if m.checkpoint is not None}
+    assert set(notes["models"]) == trained
+    assert {about["member"] for about in notes["models"].values()} == set(fleet.names)
+    assert len(fleet.names) == len(trained)
+    assert {name.split("/")[0] for name in extra} == trained
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_scores_in_the_store_equal_a_recomputation_from_predictions(
+    target: str, night: Night
+) -> None:
+    """The fleet is fitted again outside the store, and every squared error summed in a loop."""
+    one = subject(series_of(ANT.head(ROWS - 2), last=REFIT), target, SETTINGS)
+    fleet = fit_fleet([one], SETTINGS)
+    default = {"log_return": "zero", "log_volatility": "harx_long"}[target]
+    stored = {
+        (row["fold"], row["method"], row["lead"]): row
+        for row in night.store.read("scores", instruments=["ANT"]).to_pylist()
+        if row["target"] == target and row["segment"] == "test" and row["method"] != "published"
+    }
+    for fold in one.folds[1:]:
+        (lstm,) = predict_fold(fleet, [one.member(fold)], [one], [fold.test])
+        linear = fit_baselines(one, fold)[default].predict(one.inputs[None])[0]
+        for lead in range(1, HORIZON + 1):
+            squares: dict[str, list[float]] = {"lstm": [], default: []}
+            for place, row in enumerate(range(*fold.test)):
+                if row + lead < len(one.series):
+                    if target == "log_return":
+                        truth = np.log(one.series.close[row + lead] / one.series.close[row])
+                    else:
+                        mean = one.series.variance[row + 1 : row + lead + 1].mean()
+                        truth = np.log(mean + one.epsilon)
+                    squares["lstm"].append((lstm[place, lead - 1] - truth) ** 2)
+                    squares[default].append((linear[row, lead - 1] - truth) ** 2)
+            for method, found in squares.items():
+                row = stored[fold.index, method, lead]
+                assert row["count"] == len(found)
+                assert row["mse"] == pytest.approx(np.mean(found), rel=1e-10)
+            expected = 1 - np.sum(squares["lstm"]) / np.sum(squares[default])
+            assert stored[fold.index, "lstm", lead]["skill"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_one_instrument_with_one_bar_trains_nothing_and_says_why(tmp_path: Path) -> None:
+    store = store_with(tmp_path, bars_table("ANT", ANT.head(1), last=REFIT))
+    result = train_shard(request_for(store, "ANT"))
+    assert {model.status for model in result.models} == {"not_trained"}
+    assert {model.reason for model in result.models} == {
+        "1 session of history, the LSTM needs 387"
+    }
+    assert store.read("scores").num_rows == store.read("statistics").num_rows == 0
+
+
+def test_a_shard_without_a_bar_has_no_model(tmp_path: Path) -> None:
+    result = train_shard(request_for(Store.open(tmp_path), "YAK"))
+    assert (result.models, result.trained) == ((), 0)
+
+
+def test_progress_is_told_step_by_step(fresh: Store) -> None:
+    told: list[tuple[str, int, int]] = []
+    train_shard(request_for(fresh, "ANT"), lambda *step: told.append(step))
+    lanes = [(done, total) for step, done, total in told if step == "train"]
+    scored = [(done, total) for step, done, total in told if step == "score"]
+    assert lanes == [(done, 12) for done in range(1, 13)]
+    assert scored == [(done, 6) for done in range(1, 7)]

@@ -1,0 +1,40 @@
+"""The Makefile answers a person who does not know it."""
+
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", *arguments], check=False, cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def test_help_lists_every_target_and_is_what_make_alone_prints() -> None:
+    text = (ROOT / "Makefile").read_text()
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", text, re.M)
+    targets = set(re.findall(r"^([a-z][a-z-]*):", text, re.M))
+    printed = make("help").stdout
+    listed = re.findall(r"^  make ([a-z-]+) +\S", printed, re.M)
+    assert targets == set(phony.split()) == set(listed)
+    assert len(listed) == len(set(listed))
+    assert make().stdout == printed
+
+
+def test_unknown_target_lists_the_known_ones() -> None:
+    answer = make("nightlly")
+    assert answer.returncode == 2
+    assert "there is no target 'nightlly'" in answer.stderr
+    assert "make nightly " in answer.stderr
+
+
+def test_nightly_and_test_run_what_the_readme_promises() -> None:
+    nightly = make("--dry-run", "nightly").stdout
+    assert '.venv/bin/fleetcast nightly --store "./store"' in nightly
+    assert "prepare_environment.py\n" in nightly
+    test = make("--dry-run", "test", "ARGS=-x").stdout
+    assert ".venv/bin/python -m pytest -x" in test
+    assert "prepare_environment.py --dev" in test
