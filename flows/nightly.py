@@ -111,7 +111,7 @@ def nightly(as_of: date | None = None, config: FleetcastConfig | None = None) ->
         try:
             night = _night(config, run, ingested, clock)
         except BaseException as error:
-            steps.close_run(config, run, steps.failed("broken off", error))
+            steps.close_run(config, run, failure=steps.failed("broken off", error))
             raise
     return night
 
@@ -125,11 +125,12 @@ def _night(
     done: Sequence[ForecastResult] = ()
     missing: list[Missing] = []
     problems = list(ingested.problems)
+    broken: list[str] = []
     if not repeated:
         requests = steps.requests_of(config, run)
         with clock.part("train", "Train") as notes:
             models, trained, failures = _train(requests)
-            problems += failures
+            broken += failures
             due = plural(sum(result.trained for result in trained), "model")
             seconds = sum(result.seconds for result in trained)
             notes.append(f"{due} due, {seconds:.0f} s of work once TensorFlow was loaded")
@@ -139,7 +140,8 @@ def _night(
             notes.append(f"{learned} of {len(decisions)} earned against their baseline")
         with clock.part("forecast", "Forecast") as notes:
             done, missing, failures = _forecast(requests, models, decisions)
-            problems += failures
+            broken += failures
+            problems += steps.all_stale(config, run, missing)
             notes.append(f"{sum(len(r.forecast_ids) for r in done):,} forecasts")
     published: tuple[str, ...] = ()
     if config.publish.latest:
@@ -148,7 +150,7 @@ def _night(
             notes.append(listed([path.rpartition("/")[2] for path in published]) or "nothing newer")
     with clock.part("report", "Report"):
         page = report(config, run)
-    steps.close_run(config, run)
+    steps.close_run(config, run, remark="; ".join(broken) or None)
     return Night(
         run_id=run.run_id,
         session=run.session,
@@ -162,7 +164,7 @@ def _night(
         written=sum(result.written for result in done),
         stale=tuple(sorted({name for result in done for name in result.stale})),
         missing=tuple(missing),
-        problems=tuple(problems),
+        problems=(*broken, *problems),
         published=published,
         report=page,
         parts=tuple(clock.parts),

@@ -190,6 +190,20 @@ def not_forecast(request: ShardRequest, reason: str) -> tuple[Missing, ...]:
     )
 
 
+def all_stale(
+    config: FleetcastConfig, run: PinnedRun, missing: Sequence[Missing]
+) -> tuple[str, ...]:
+    """What to do where a live run found nothing but old bars: they may be an archive."""
+    pairs = len(config.targets.names) * sum(len(names) for names in run.shards.values())
+    stale = sum(one.reason.startswith("stale") for one in missing)
+    if run.origin == "backfill" or stale < pairs:
+        return ()
+    return (
+        f"every instrument's newest bar is old for session {run.session}. If the data is history "
+        "that does not grow, set archive = true under [source]; or name a date with --as-of",
+    )
+
+
 def publish(config: FleetcastConfig, run: PinnedRun) -> tuple[str, ...]:
     """Replaces the latest files with the night's forecasts, unless newer ones are there."""
     from tasks.publish import publish_latest
@@ -211,9 +225,16 @@ def write_report(config: FleetcastConfig, run: PinnedRun) -> str:
     return report.write_report(Store.open(config.store.url), run_id=run.run_id)
 
 
-def close_run(config: FleetcastConfig, run: PinnedRun, failure: str | None = None) -> None:
-    """Writes down how the run ended."""
-    runs.close(Store.open(config.store.url), run, now=datetime.now(UTC), failure=failure)
+def close_run(
+    config: FleetcastConfig,
+    run: PinnedRun,
+    *,
+    failure: str | None = None,
+    remark: str | None = None,
+) -> None:
+    """Writes down how the run ended, see `tasks.runs.close`."""
+    store = Store.open(config.store.url)
+    runs.close(store, run, now=datetime.now(UTC), failure=failure, remark=remark)
 
 
 def failed(what: str, error: BaseException) -> str:

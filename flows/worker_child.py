@@ -40,19 +40,18 @@ _updates: SimpleQueue[Update] | None = None
 _failure: Exception | None = None
 
 
-def start(updates: SimpleQueue[Update], library: str, threads: int | None) -> None:
+def start(updates: SimpleQueue[Update], library: str) -> None:
     """Prepares this process: quiet, mortal, and with `library` imported.
 
     Args:
         updates: where its work reports to.
         library: the module that its work needs.
-        threads: for native libraries, None for as many as they like.
     """
     global _updates, _failure  # noqa: PLW0603 - a child has one parent to report to
     _updates = updates
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threading.Thread(target=_end_with_parent, name="orphan-watch", daemon=True).start()
-    set_environment(threads)
+    set_environment()
     try:
         import_quietly(library)
     except Exception as error:  # noqa: BLE001 - the work raises it, where it is seen
@@ -87,14 +86,17 @@ def reporting(label: str, work: Callable[..., R], args: tuple[object, ...]) -> R
     return work(*args, report=report)
 
 
-def set_environment(threads: int | None) -> None:
-    """Sets what native libraries read when they are loaded; what a person has set is kept."""
+def set_environment() -> None:
+    """Sets what native libraries read when they are loaded; what a person has set is kept.
+
+    One thread each, always: a fleet keeps one core busy, and sums split over threads would differ
+    in their last bits from one machine to another.
+    """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    if threads is not None:
-        for name in _THREADS:
-            os.environ[name] = str(threads)
+    for name in _THREADS:
+        os.environ[name] = "1"
 
 
 def import_quietly(module: str) -> None:

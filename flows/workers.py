@@ -98,11 +98,6 @@ class Workers:
                 self._pool.close()
                 self._pool = None
 
-    @property
-    def _threads(self) -> int | None:
-        """Threads per child: one each where several share the machine, else the library's own."""
-        return 1 if self.processes > 1 else None
-
     def _shared(self) -> _Pool:
         with self._lock:
             if self._pool is None:
@@ -110,7 +105,7 @@ class Workers:
             return self._pool
 
     def _new_pool(self, processes: int) -> _Pool:
-        return _Pool(processes, (self._library, self._threads), self._on_update)
+        return _Pool(processes, self._library, self._on_update)
 
     def _discard(self, broken: _Pool) -> None:
         with self._lock:
@@ -156,13 +151,13 @@ class _Pool:
     def __init__(
         self,
         processes: int,
-        how: tuple[str, int | None],
+        library: str,
         on_update: Callable[[Update], None] | None,
     ) -> None:
         context = multiprocessing.get_context("spawn")  # fork would copy locks held by threads
         self._updates: SimpleQueue[Update] = context.SimpleQueue()
         self._executor = ProcessPoolExecutor(
-            processes, context, initializer=start, initargs=(self._updates, *how)
+            processes, context, initializer=start, initargs=(self._updates, library)
         )
         self._closed = threading.Event()
         self._on_update = on_update

@@ -292,8 +292,6 @@ class _Trainer:
         if update == 0:
             place.initial = place.best_mse = mse
             place.best = (lanes.recurrence.value[index].copy(), lanes.head.value[index].copy())
-        elif not np.isfinite(mse):
-            return "diverged"
         elif mse < place.best_mse:
             place.best_mse, place.best_update, place.misses = mse, update, 0
             place.best = (lanes.recurrence.value[index].copy(), lanes.head.value[index].copy())

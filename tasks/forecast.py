@@ -261,7 +261,7 @@ def _fallback(one: Subject, model: Model | None) -> _Ready | NotForecast:
     first = int(matured[-SHORT_CALIBRATION])
     rows = np.zeros(len(one.inputs), dtype=bool)
     rows[: max(first - one.targets.shape[1], 0)] = True
-    model_id = model.model_id if model is not None else None
+    model_id = (model.model_id or None) if model is not None else None
     for name in baselines.FALLBACKS[one.target]:
         fitted = baselines.fit(name, one.inputs[None], one.targets[None], rows[None])
         predictions = fitted.predict(one.inputs[None])[0, first:]
@@ -301,6 +301,7 @@ def _rows(item: _Ready, request: ShardRequest, calendar: ExchangeCalendar) -> li
                 level,
                 request.as_of,
                 inputs,
+                item.model_id,
                 request.config_hash,
                 FORECAST_CODE_VERSION,
             ),

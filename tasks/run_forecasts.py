@@ -11,9 +11,14 @@ import pyarrow.compute as pc
 from tasks.runs import PinnedRun
 from tasks.store import Store
 
+_ABOUT = ("instrument", "target", "kind", "lead", "level")
+
 
 def forecasts_of(store: Store, run: PinnedRun) -> pa.Table:
     """The forecasts of a run, whichever run of the same night wrote them.
+
+    A baseline that stood in for a shard whose training failed is replaced by what the same night
+    forecast once the training went through: of several rows the newest made is the one.
 
     Raises:
         StoreError: the store can't be read.
@@ -21,7 +26,13 @@ def forecasts_of(store: Store, run: PinnedRun) -> pa.Table:
     instruments = sorted(name for names in run.shards.values() for name in names)
     rows = store.read("forecasts", instruments=instruments)
     same_night = pc.equal(rows["as_of"], pa.scalar(run.as_of, rows["as_of"].type))
-    return rows.filter(pc.and_(same_night, pc.equal(rows["config_hash"], run.config_hash)))
+    rows = rows.filter(pc.and_(same_night, pc.equal(rows["config_hash"], run.config_hash)))
+    cells = list(zip(*(rows[name].to_pylist() for name in _ABOUT), strict=True))
+    made = rows["made_at"].to_pylist()
+    newest: dict[tuple[object, ...], int] = {}
+    for place in sorted(range(len(cells)), key=made.__getitem__):
+        newest[cells[place]] = place
+    return rows.take(pa.array(sorted(newest.values()), pa.int64()))
 
 
 def lacking(store: Store, run: PinnedRun, targets: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

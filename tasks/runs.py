@@ -199,7 +199,14 @@ def pin(
     return replace(first, reused=True)
 
 
-def close(store: Store, run: PinnedRun, *, now: datetime, failure: str | None = None) -> PinnedRun:
+def close(
+    store: Store,
+    run: PinnedRun,
+    *,
+    now: datetime,
+    failure: str | None = None,
+    remark: str | None = None,
+) -> PinnedRun:
     """Writes down how a run ended: finished, or failed and why. The same end twice adds nothing.
 
     Args:
@@ -207,8 +214,9 @@ def close(store: Store, run: PinnedRun, *, now: datetime, failure: str | None = 
         run: the pinned run.
         now: the clock, UTC.
         failure: why it failed, free of secrets; None: it finished.
+        remark: what a finished run still lacks, so that the same night is gone through again.
     """
-    ended = replace(run, status="failed" if failure else "finished", message=failure)
+    ended = replace(run, status="failed" if failure else "finished", message=failure or remark)
     _commit(store, ended, now)
     return ended
 

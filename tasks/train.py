@@ -153,8 +153,7 @@ def _due(store: Store, request: ShardRequest) -> list[tuple[str, Subject]]:
     due: list[tuple[str, Subject]] = []
     for group in _by_refit(store, request, calendars):
         for series in group.values():
-            calendar = calendars.of(series.instrument)
-            refit = refit_session(calendar, request.session, request.settings.training.refit_every)
+            refit = _due_refit(request, calendars.of(series.instrument))
             for target in request.settings.targets.names:
                 one = subject(series, target, request.settings)
                 model_id = content_id(
@@ -170,13 +169,22 @@ def _due(store: Store, request: ShardRequest) -> list[tuple[str, Subject]]:
     return due
 
 
+def _due_refit(request: ShardRequest, calendar: ExchangeCalendar) -> date:
+    """The refit session of an instrument tonight: one whose bars had been published by `as_of`.
+
+    Another exchange may close its session after the run's: that session is for the next night.
+    """
+    published = min(request.session, calendar.last_session(request.as_of, request.lag))
+    return refit_session(calendar, published, request.settings.training.refit_every)
+
+
 def _by_refit(store: Store, request: ShardRequest, calendars: Calendars) -> list[dict[str, Series]]:
     """Histories up to each instrument's refit session, read once per refit session."""
     groups: dict[tuple[date, datetime], list[str]] = {}
     for name in request.shard.instruments:
         calendar = calendars.of(name)
-        refit = refit_session(calendar, request.session, request.settings.training.refit_every)
-        known = min(calendar.close(refit) + request.lag, request.as_of)
+        refit = _due_refit(request, calendar)
+        known = calendar.close(refit) + request.lag
         groups.setdefault((refit, known), []).append(name)
     versions = dict(request.versions) or None
     return [
@@ -284,7 +292,6 @@ def _model_row(
     checkpoint: str | None,
     summary: dict[str, Any],
 ) -> dict[str, Any]:
-    calendar = Calendars.load(request.calendars).of(one.instrument)
     trained = one.too_short is None
     return {
         "model_id": model_id,
@@ -292,9 +299,7 @@ def _model_row(
         "instrument": one.instrument,
         "target": one.target,
         "kind": request.settings.model.kind,
-        "refit_session": refit_session(
-            calendar, request.session, request.settings.training.refit_every
-        ),
+        "refit_session": _due_refit(request, Calendars.load(request.calendars).of(one.instrument)),
         "cutoff": one.series.sessions[one.folds[0].early_stop[1] - 1].item() if trained else None,
         "data_fingerprint": data_fingerprint(one.series),
         "code_version": FORECAST_CODE_VERSION,

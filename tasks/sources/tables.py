@@ -146,7 +146,7 @@ def _stated_actions(
     problems: list[SourceProblem] = []
     for kind, read in (("dividend", dividend), ("split", split)):
         value = pc.fill_null(read.values, 0.0).to_numpy()
-        happened = (value != 0) & ~((value == 1) if kind == "split" else False)
+        happened = (value != 0) & ((value != 1) | (kind != "split"))
         wrong = read.wrong | (value < 0)
         if wrong.any():
             first = bars.slice(int(np.flatnonzero(wrong)[0]), 1).to_pylist()[0]

@@ -278,6 +278,17 @@ def test_a_source_that_gives_nothing_does_not_stop_the_night(
     assert done.forecasts == 40
 
 
+def test_bars_that_are_all_old_may_be_an_archive(config: FleetcastConfig, prefect: str) -> None:
+    growing = config.source.model_copy(update={"archive": False})
+    done = night(config.model_copy(update={"source": growing}))
+    assert flow_runs(prefect)[0].state.is_completed()
+    assert done.forecasts == 0
+    assert {one.instrument for one in done.missing} == {"A", "B", "C", "D", "E"}
+    assert done.problems[-1].endswith(
+        "set archive = true under [source]; or name a date with --as-of"
+    )
+
+
 def test_workers_of_the_flow_are_the_ones_given(config: FleetcastConfig, prefect: str) -> None:
     pool = InThisProcess()
     night(config, pool=pool)

@@ -36,11 +36,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def nightly(folder: Path, **environment: str) -> tuple[dict[str, Any], str]:
+def nightly(
+    folder: Path, *, as_of: str | None = None, **environment: str
+) -> tuple[dict[str, Any], str]:
     """The answer and what was said on standard error of a night that is complete."""
+    day = [] if as_of is None else ["--as-of", as_of]
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "TF_"))}
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "nightly", "--format", "json"],
+        [sys.executable, "-m", "flows.cli", "nightly", "--format", "json", *day],
         cwd=folder,
         env={**inherited, "PYTHONPATH": str(ROOT), "HOME": str(folder / "home"), **environment},
         capture_output=True,

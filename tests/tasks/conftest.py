@@ -6,13 +6,13 @@ import os
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
-import pytest  # noqa: E402 - after the environment is set
+import pytest
 
-from tasks.decisions import decide_and_score  # noqa: E402
-from tasks.forecast import forecast_shard  # noqa: E402
-from tasks.store import Store  # noqa: E402
-from tasks.train import train_shard  # noqa: E402
-from tests.tasks.markets import (  # noqa: E402
+from tasks.decisions import decide_and_score
+from tasks.forecast import forecast_shard
+from tasks.store import Store
+from tasks.train import train_shard
+from tests.tasks.markets import (
     UNIVERSE,
     Night,
     copy_of,

@@ -244,6 +244,18 @@ def payload(table: pa.Table, *without: str) -> list[dict[str, Any]]:
     return rows
 
 
+def forecast_rows(store: Store, *instruments: str) -> list[dict[str, Any]]:
+    return payload(store.read("forecasts", instruments=instruments or None))
+
+
+def forecasts_of(
+    rows: Sequence[dict[str, Any]], instrument: str, target: str
+) -> list[dict[str, Any]]:
+    """The rows of one instrument and target, by lead."""
+    found = [row for row in rows if (row["instrument"], row["target"]) == (instrument, target)]
+    return sorted(found, key=lambda row: row["lead"])
+
+
 def model_of(models: Sequence[Model], instrument: str, target: str) -> Model:
     (found,) = (m for m in models if (m.instrument, m.target) == (instrument, target))
     return found

@@ -1,5 +1,6 @@
 """Features and targets against slow loops, literal numbers, and time itself."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import exp, isnan, log
 
@@ -61,7 +62,7 @@ def ewma(series: Series, row: int) -> float:
     return level
 
 
-SLOW = {
+SLOW: dict[str, Callable[[Series, int], float]] = {
     "log_return": lambda s, t: s.log_return[t],
     "abs_return": lambda s, t: abs(s.log_return[t]),
     "return_sign": lambda s, t: np.sign(s.log_return[t]),

@@ -1,5 +1,6 @@
 """The walk-forward plan: its segments as properties, and its edges by hand."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import pytest
@@ -50,7 +51,7 @@ def test_segments_are_in_order_inside_the_rows_and_an_embargo_apart(case: Case) 
         parts = segments(fold)
         assert parts[0][0] == case.first
         assert parts[-1][1] <= case.stop
-        for (first, stop), (following, _) in zip(parts[:-1], parts[1:], strict=True):
+        for (first, stop), (following, _) in pairwise(parts):
             assert first < stop
             assert following - stop == case.embargo
 
@@ -76,7 +77,7 @@ def test_tests_tile_backwards_from_the_last_row(case: Case) -> None:
     assume(folds)
     assert [fold.index for fold in folds] == list(range(len(folds)))
     assert folds[0].test == (case.stop, case.stop)
-    for newer, older in zip(folds[:-1], folds[1:], strict=True):
+    for newer, older in pairwise(folds):
         assert older.test[1] == newer.test[0]
 
 

@@ -1,4 +1,4 @@
-"""Tonight's forecasts: what a row says, what may change it, and every reason not to have one."""
+"""Tonight's forecasts: what a row says, and what may change a bit of it."""
 
 from dataclasses import replace
 from datetime import date, timedelta
@@ -10,9 +10,8 @@ import pyarrow as pa
 import pytest
 
 from lstm_models.checkpoint import CheckpointError
-from tasks.forecast import ForecastResult, NotForecast, forecast_shard
+from tasks.forecast import forecast_shard
 from tasks.gate import Decision
-from tasks.settings import TargetsConfig
 from tasks.store import Store
 from tasks.walkforward import (
     Subject,
@@ -24,7 +23,6 @@ from tasks.walkforward import (
 )
 from tests.tasks.markets import (
     ANT,
-    CAT,
     HORIZON,
     LAG,
     NOW,
@@ -39,12 +37,11 @@ from tests.tasks.markets import (
     bars_table,
     copy_of,
     exchange,
-    garch,
+    forecast_rows,
+    forecasts_of,
     model_of,
-    payload,
     request_for,
     series_of,
-    store_with,
     train_and_forecast,
 )
 
@@ -62,29 +59,14 @@ def fresh(facts: Store, tmp_path: Path) -> Store:
     return copy_of(facts, tmp_path / "store")
 
 
-def forecasts(store: Store, *instruments: str) -> list[Row]:
-    return payload(store.read("forecasts", instruments=instruments or None))
-
-
-def of(rows: list[Row], instrument: str, target: str) -> list[Row]:
-    """The rows of one instrument and target, by lead."""
-    found = [row for row in rows if (row["instrument"], row["target"]) == (instrument, target)]
-    return sorted(found, key=lambda row: row["lead"])
-
-
 def decision(target: str, method: str, instrument: str = "ANT") -> Decision:
     return Decision(
         instrument, target, "many_to_many", method, "zero", f"because {method}", 1.0, 0.1, "lstm"
     )
 
 
-def reason_of(result: ForecastResult, instrument: str, target: str) -> str:
-    (found,) = (m for m in result.not_forecast if (m.instrument, m.target) == (instrument, target))
-    return found.reason
-
-
 def test_every_instrument_and_target_is_forecast_or_has_a_reason(night: Night) -> None:
-    rows = forecasts(night.store)
+    rows = forecast_rows(night.store)
     made = {(row["instrument"], row["target"]) for row in rows}
     missing = {(m.instrument, m.target) for m in night.forecast.not_forecast}
     assert not made & missing
@@ -95,27 +77,27 @@ def test_every_instrument_and_target_is_forecast_or_has_a_reason(night: Night) -
 
 
 def test_a_forecast_is_for_the_sessions_that_follow_its_cutoff(night: Night) -> None:
-    for row in forecasts(night.store):
+    for row in forecast_rows(night.store):
         assert row["as_of"] == AS_OF
         assert row["target_session"] == exchange().offset(row["cutoff"], row["lead"])
         if row["instrument"] != "OWL":
             assert row["cutoff"] == TONIGHT < row["target_session"]
-    (friday, monday, tuesday) = of(forecasts(night.store), "ANT", "log_return")
+    (friday, monday, tuesday) = forecasts_of(forecast_rows(night.store), "ANT", "log_return")
     assert friday["target_session"] == date(2024, 6, 21)
     assert monday["target_session"] == date(2024, 6, 24)
     assert tuesday["target_session"] == date(2024, 6, 25)
 
 
 def test_an_interval_holds_its_mean(night: Night) -> None:
-    for row in forecasts(night.store):
+    for row in forecast_rows(night.store):
         assert row["lower"] < row["mean"] < row["upper"]
         assert row["level"] == LEVEL
 
 
 def test_only_a_forecast_of_volatility_implies_one(night: Night) -> None:
-    for row in forecasts(night.store):
+    for row in forecast_rows(night.store):
         assert (row["volatility"] is None) == (row["target"] == "log_return")
-    for row in of(forecasts(night.store), "ANT", "log_volatility"):
+    for row in forecasts_of(forecast_rows(night.store), "ANT", "log_volatility"):
         assert 0.003 < row["volatility"] < 0.05
 
 
@@ -143,8 +125,8 @@ def test_a_forecast_is_what_its_method_says_with_errors_since_calibration(
     store = copy_of(night.store, tmp_path)
     request = request_for(store, "ANT", config_hash="another config")
     forecast_shard(request, night.trained.models, [decision(target, method)])
-    rows = [row for row in forecasts(store, "ANT") if row["config_hash"] == "another config"]
-    for row in of(rows, "ANT", target):
+    rows = [row for row in forecast_rows(store, "ANT") if row["config_hash"] == "another config"]
+    for row in forecasts_of(rows, "ANT", target):
         lead = row["lead"]
         assert (row["method"], row["reason"]) == (method, f"because {method}")
         assert row["mean"] == means[-1, lead - 1]
@@ -165,7 +147,7 @@ def test_a_forecast_is_what_its_method_says_with_errors_since_calibration(
 
 def test_what_is_published_is_what_the_gate_decided(night: Night) -> None:
     decided = {(d.instrument, d.target): d for d in night.decisions}
-    for row in forecasts(night.store):
+    for row in forecast_rows(night.store):
         found = decided.get((row["instrument"], row["target"]))
         if found is not None:
             assert row["method"] == found.method
@@ -201,8 +183,8 @@ def test_a_run_killed_while_it_writes_is_completed_by_the_next(
             forecast_shard(request, night.trained.models, night.decisions)
     rest = forecast_shard(request, night.trained.models, night.decisions)
     assert rest.written == night.forecast.written - 7
-    rows = [row for row in forecasts(store) if row["config_hash"] == "another config"]
-    for row, other in zip(rows, forecasts(night.store), strict=True):
+    rows = [row for row in forecast_rows(store) if row["config_hash"] == "another config"]
+    for row, other in zip(rows, forecast_rows(night.store), strict=True):
         without = {"forecast_id", "config_hash"}
         assert all(row[name] == other[name] for name in row.keys() - without)
 
@@ -212,7 +194,7 @@ def test_an_instruments_forecasts_do_not_depend_on_its_company(
     names: tuple[str, ...], night: Night, fresh: Store
 ) -> None:
     train_and_forecast(request_for(fresh, *names), night.decisions)
-    assert forecasts(fresh) == forecasts(night.store, *names)
+    assert forecast_rows(fresh) == forecast_rows(night.store, *names)
 
 
 def add_the_future(store: Store) -> None:
@@ -236,7 +218,7 @@ def test_what_became_known_after_as_of_changes_no_bit_of_a_forecast(
 ) -> None:
     add_the_future(fresh)
     train_and_forecast(request_for(fresh, "ANT"), night.decisions)
-    assert forecasts(fresh) == forecasts(night.store, "ANT")
+    assert forecast_rows(fresh) == forecast_rows(night.store, "ANT")
 
 
 def correct_yesterdays_bar(store: Store) -> None:
@@ -253,17 +235,15 @@ def test_a_correction_known_by_as_of_changes_forecasts_but_not_the_model(
     correct_yesterdays_bar(fresh)
     both = [decision(target, "lstm") for target in TARGETS]
     train_and_forecast(request_for(fresh, "ANT"), both)
-    rows = forecasts(fresh)
-    honest = forecasts(night.store, "ANT")
+    rows = forecast_rows(fresh)
+    honest = forecast_rows(night.store, "ANT")
     assert {row["model_id"] for row in rows} == {row["model_id"] for row in honest}
     assert not {row["forecast_id"] for row in rows} & {row["forecast_id"] for row in honest}
-    width = [of(found, "ANT", "log_return")[0]["upper"] for found in (rows, honest)]
+    width = [forecasts_of(found, "ANT", "log_return")[0]["upper"] for found in (rows, honest)]
     assert width[0] != width[1]
 
 
-def test_the_next_night_uses_the_same_model_for_new_forecasts(
-    night: Night, tmp_path: Path
-) -> None:
+def test_the_next_night_uses_the_same_model_for_new_forecasts(night: Night, tmp_path: Path) -> None:
     store = copy_of(night.store, tmp_path)
     tomorrow = exchange().offset(TONIGHT, 1)
     more = Prices(*(np.append(column, column[-1] * 1.01) for column in vars(ANT).values()))
@@ -273,171 +253,17 @@ def test_the_next_night_uses_the_same_model_for_new_forecasts(
     trained, result = train_and_forecast(request, night.decisions)
     assert trained.trained == 0
     assert result.written == len(TARGETS) * HORIZON
-    rows = [row for row in forecasts(store, "ANT") if row["cutoff"] == tomorrow]
-    before = forecasts(night.store, "ANT")
+    rows = [row for row in forecast_rows(store, "ANT") if row["cutoff"] == tomorrow]
+    before = forecast_rows(night.store, "ANT")
     assert {row["as_of"] for row in rows} == {request.as_of}
     assert {row["model_id"] for row in rows} == {row["model_id"] for row in before}
     for target in TARGETS:
-        pairs = zip(of(rows, "ANT", target), of(before, "ANT", target), strict=True)
+        pairs = zip(
+            forecasts_of(rows, "ANT", target), forecasts_of(before, "ANT", target), strict=True
+        )
         for row, old in pairs:
             assert row["target_session"] == exchange().offset(old["target_session"], 1)
             assert row["upper"] != old["upper"]
-
-
-def test_a_young_instrument_gets_a_baseline_and_its_reason(night: Night) -> None:
-    rows = forecasts(night.store)
-    for target, method in (("log_return", "zero"), ("log_volatility", "har")):
-        found = of(rows, "FLY", target)
-        assert len(found) == HORIZON
-        for row in found:
-            assert row["method"] == method
-            why = "200 sessions of history, the LSTM needs 387"
-            assert row["reason"] == f"baseline {method}: {why}"
-
-
-def test_a_fallback_is_fitted_before_the_errors_that_make_its_interval(night: Night) -> None:
-    one = subject(series_of(garch(5, 200), "FLY"), "log_volatility", SETTINGS)
-    first = 200 - HORIZON - 60
-    known = np.arange(200) < first - HORIZON
-    known &= np.isfinite(one.inputs[:, 5:8]).all(axis=1)
-    design = np.column_stack([one.inputs[:, 5:8], np.ones(200)])
-    slopes, *_ = np.linalg.lstsq(design[known], one.targets[known], rcond=None)
-    means = design @ slopes
-    for row in of(forecasts(night.store), "FLY", "log_volatility"):
-        lead = row["lead"]
-        assert row["mean"] == pytest.approx(means[-1, lead - 1], rel=1e-6)
-        past = np.arange(first, 200 - lead)
-        errors = np.sort(np.abs(one.targets[past, lead - 1] - means[past, lead - 1]))
-        half = errors[int(np.ceil((len(errors) + 1) * LEVEL)) - 1]
-        assert row["upper"] - row["mean"] == pytest.approx(half, rel=1e-6)
-
-
-def test_an_instrument_that_no_model_is_due_for_yet_gets_a_baseline(
-    night: Night, tmp_path: Path
-) -> None:
-    store = copy_of(night.store, tmp_path)
-    request = request_for(store, "ANT", config_hash="another config")
-    forecast_shard(request, (), night.decisions)
-    rows = [row for row in forecasts(store, "ANT") if row["config_hash"] == "another config"]
-    assert {row["reason"] for row in of(rows, "ANT", "log_return")} == {
-        "baseline zero: no model of it is due yet"
-    }
-    assert {row["method"] for row in of(rows, "ANT", "log_volatility")} == {"harx_long"}
-    assert {row["model_id"] for row in rows} == {None}
-
-
-def test_without_a_decision_the_default_baseline_is_published(
-    night: Night, tmp_path: Path
-) -> None:
-    store = copy_of(night.store, tmp_path)
-    request = request_for(store, "ANT", config_hash="another config")
-    forecast_shard(request, night.trained.models, ())
-    rows = [row for row in forecasts(store, "ANT") if row["config_hash"] == "another config"]
-    for target, method in (("log_return", "zero"), ("log_volatility", "harx_long")):
-        for row in of(rows, "ANT", target):
-            assert row["method"] == method
-            assert row["reason"] == f"baseline {method}: the gate had nothing to judge by"
-
-
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize(
-    ("instrument", "reason"),
-    [
-        (
-            "GNU",
-            "40 sessions of history, the LSTM needs 387; even a baseline's interval needs more "
-            "than 60 matured sessions, there are 37",
-        ),
-        ("HEN", f"its price never moved in {ROWS} sessions"),
-        (
-            "JAY",
-            "1 session of history, the LSTM needs 387; even a baseline's interval needs more than "
-            "60 matured sessions, there are 0",
-        ),
-        (
-            "PIG",
-            "stale: its newest bar is of 2024-05-07, 30 sessions before 2024-06-20; at most 5 are "
-            "allowed (targets.max_stale)",
-        ),
-        ("YAK", "no bars known by 2024-06-20 21:00 UTC"),
-    ],
-)
-def test_what_cannot_be_forecast_says_why(
-    instrument: str, reason: str, target: str, night: Night
-) -> None:
-    assert NotForecast(instrument, target, reason) in night.forecast.not_forecast
-
-
-def test_an_instrument_without_whole_horizons_is_not_forecast(night: Night) -> None:
-    assert reason_of(night.forecast, "EMU", "log_return") == (
-        "no interval: 0 past errors have matured, 50 are needed at level 0.8"
-    )
-    assert "no baseline could be fitted" in reason_of(night.forecast, "EMU", "log_volatility")
-
-
-def test_a_stale_forecast_says_so_and_counts_from_its_own_newest_bar(night: Night) -> None:
-    assert night.forecast.stale == ("OWL",)
-    rows = of(forecasts(night.store), "OWL", "log_return")
-    for row in rows:
-        assert row["reason"].endswith("(stale: its newest bar is 2 sessions old)")
-        assert row["cutoff"] == REFIT
-    assert [row["target_session"].day for row in rows] == [18, 20, 21]
-    fresh = [row for row in forecasts(night.store) if row["instrument"] != "OWL"]
-    assert all("stale" not in row["reason"] for row in fresh)
-
-
-@pytest.mark.parametrize(("allowed", "forecast"), [(1, False), (2, True)])
-def test_staleness_is_allowed_up_to_its_limit(
-    allowed: int, forecast: bool, night: Night, tmp_path: Path
-) -> None:
-    settings = SETTINGS.model_copy(
-        update={"targets": TargetsConfig(horizon=HORIZON, max_stale=allowed)}
-    )
-    store = copy_of(night.store, tmp_path)
-    request = request_for(store, "OWL", settings=settings, config_hash="another config")
-    result = forecast_shard(request, night.trained.models, night.decisions)
-    assert bool(result.written) == forecast
-    assert result.stale == (("OWL",) if forecast else ())
-
-
-def test_a_level_that_needs_more_errors_than_there_are_gives_no_forecast(
-    night: Night, tmp_path: Path
-) -> None:
-    evaluation = SETTINGS.evaluation.model_copy(update={"level": 0.99})
-    settings = SETTINGS.model_copy(update={"evaluation": evaluation})
-    request = request_for(copy_of(night.store, tmp_path), "ANT", "FLY", settings=settings)
-    result = forecast_shard(request, night.trained.models, night.decisions)
-    assert result.written == 0
-    assert "62 past errors have matured, 99 are needed at level 0.99" in reason_of(
-        result, "ANT", "log_return"
-    )
-    assert "60 past errors have matured, 99 are needed" in reason_of(result, "FLY", "log_return")
-
-
-@pytest.mark.parametrize("prices", [CAT, CAT.head(1)], ids=["whole", "one row"])
-def test_one_instrument_alone_is_a_universe(prices: Prices, tmp_path: Path) -> None:
-    store = store_with(tmp_path, bars_table("CAT", prices))
-    _, result = train_and_forecast(request_for(store, "CAT"))
-    expected = len(TARGETS) * HORIZON if len(prices) == ROWS else 0
-    assert result.written == expected
-    assert len(result.not_forecast) == (0 if expected else len(TARGETS))
-
-
-def test_a_store_without_a_bar_gives_reasons_and_no_exception(tmp_path: Path) -> None:
-    _, result = train_and_forecast(request_for(Store.open(tmp_path), "ANT", "YAK"))
-    assert (result.written, result.forecast_ids) == (0, ())
-    assert {m.reason for m in result.not_forecast} == {"no bars known by 2024-06-20 21:00 UTC"}
-    assert len(result.not_forecast) == 4
-
-
-def test_a_price_that_woke_up_late_gets_a_baseline(tmp_path: Path) -> None:
-    asleep = np.full(ROWS - 150, 100.0)
-    columns = (np.concatenate([asleep, column]) for column in vars(garch(5, 150)).values())
-    store = store_with(tmp_path, bars_table("ANT", Prices(*columns)))
-    _, result = train_and_forecast(request_for(store, "ANT"))
-    rows = of(forecasts(store), "ANT", "log_return")
-    assert len(rows) == HORIZON
-    assert rows[0]["reason"] == "baseline zero: its price never moved in its first 120 sessions"
 
 
 def test_an_id_holds_knowledge_configuration_and_data_but_not_the_run(
@@ -460,9 +286,7 @@ def test_an_id_holds_knowledge_configuration_and_data_but_not_the_run(
     assert not ids() & mine
 
 
-def test_a_damaged_checkpoint_is_named_and_nothing_is_written(
-    night: Night, tmp_path: Path
-) -> None:
+def test_a_damaged_checkpoint_is_named_and_nothing_is_written(night: Night, tmp_path: Path) -> None:
     store = copy_of(night.store, tmp_path)
     (path,) = {m.checkpoint for m in night.trained.models if m.checkpoint is not None}
     store.write_file(path, store.read_file(path)[:-100])
@@ -475,7 +299,5 @@ def test_a_damaged_checkpoint_is_named_and_nothing_is_written(
 def test_progress_counts_the_forecasts(night: Night, tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
     request = request_for(copy_of(night.store, tmp_path), "ANT", "BEE")
-    forecast_shard(
-        request, night.trained.models, night.decisions, lambda *step: told.append(step)
-    )
+    forecast_shard(request, night.trained.models, night.decisions, lambda *step: told.append(step))
     assert told == [("forecast", done, 4) for done in range(1, 5)]

@@ -78,5 +78,5 @@ def test_a_lookback_that_no_fit_segment_holds_is_refused() -> None:
 def test_settings_are_frozen_and_come_back_from_their_own_dump() -> None:
     settings = ForecastSettings(targets=TargetsConfig(horizon=3))
     with pytest.raises(ValidationError, match="frozen"):
-        settings.model = ModelConfig()
+        settings.model = ModelConfig()  # type: ignore[misc]
     assert ForecastSettings.model_validate(settings.model_dump(mode="json")) == settings

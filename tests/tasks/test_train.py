@@ -1,4 +1,4 @@
-"""Training through the store: what is due and when, what is known then, and runs cut short."""
+"""Training through the store: what is known then, what is due again, and runs cut short."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,14 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lstm_models import checkpoint as checkpoints
 from tasks.schemas import DATASETS
-from tasks.settings import ForecastSettings
+from tasks.sessions import CalendarConfig, Calendars
 from tasks.store import Store
-from tasks.train import data_fingerprint, plan_shards, refit_session, train_shard, training_hash
+from tasks.train import train_shard
 from tasks.walkforward import fit_baselines, fit_fleet, predict_fold, subject
 from tests.tasks.markets import (
     ANT,
@@ -38,6 +36,7 @@ from tests.tasks.markets import (
     payload,
     request_for,
     series_of,
+    sessions_to,
     store_with,
 )
 
@@ -72,97 +71,6 @@ def revision(row: int, close: float, known_at: datetime) -> pa.Table:
     for name, value in prices.items():
         bar = bar.set_column(bar.column_names.index(name), name, pa.array([value]))
     return bar
-
-
-@given(st.lists(st.text("ABC", min_size=1, max_size=3)), st.integers(1, 5))
-def test_shards_are_runs_of_the_sorted_names(names: list[str], size: int) -> None:
-    shards = plan_shards(names, size)
-    assert [name for shard in shards for name in shard.instruments] == sorted(set(names))
-    assert all(len(shard.instruments) == size for shard in shards[:-1])
-    assert all(1 <= len(shard.instruments) <= size for shard in shards)
-    assert len({shard.name for shard in shards}) == len(shards)
-    assert plan_shards(names[::-1], size) == shards
-
-
-@given(st.dates(date(1985, 1, 2), date(2026, 1, 2)), st.integers(1, 300))
-def test_refits_fall_on_every_so_many_sessions_since_1990(day: date, every: int) -> None:
-    calendar = exchange()
-    session = calendar.session_on_or_before(day)
-    refit = refit_session(calendar, day, every)
-    assert refit == refit_session(calendar, session, every)
-    assert calendar.ordinal(refit) % every == 0
-    assert 0 <= calendar.count(refit, session) - 1 < every
-
-
-@pytest.mark.parametrize(
-    ("session", "refit"),
-    [
-        (date(2024, 6, 14), date(2024, 6, 10)),
-        (date(2024, 6, 17), date(2024, 6, 17)),
-        (date(2024, 6, 20), date(2024, 6, 17)),
-        (date(2024, 6, 24), date(2024, 6, 17)),
-        (date(2024, 6, 25), date(2024, 6, 25)),
-    ],
-)
-def test_refits_by_hand(session: date, refit: date) -> None:
-    assert refit_session(exchange(), session, 5) == refit
-
-
-CHANGES: dict[str, dict[str, Any]] = {
-    "targets": {"names": ("log_return",), "horizon": 4, "max_stale": 1},
-    "model": {"units": 5, "lookback": 11, "burn_in": 3, "seeds": 3, "skip": False},
-    "training": {
-        "learning_rate": 0.03,
-        "warmup_updates": 3,
-        "weight_decay": 0.2,
-        "clip_norm": 0.5,
-        "windows_per_update": 9,
-        "check_every": 3,
-        "patience": 4,
-        "max_updates": 11,
-        "refit_every": 6,
-        "fleet_width": 5,
-        "shard_size": 9,
-        "processes": 2,
-    },
-    "evaluation": {
-        "folds": 3,
-        "min_fit": 121,
-        "early_stop": 31,
-        "gate": 41,
-        "calibrate": 61,
-        "test": 41,
-        "embargo": 7,
-        "level": 0.7,
-        "gate_rule": {"min_sessions": 9},
-    },
-}
-CHANGE_NO_MODEL = {"max_stale", "shard_size", "processes", "gate_rule"}
-
-
-@pytest.mark.parametrize("section", CHANGES)
-def test_a_models_identity_holds_every_setting_that_decides_it(section: str) -> None:
-    whole = SETTINGS.model_dump()
-    fixed = {"kind"}  # there is one
-    assert set(CHANGES[section]) == set(whole[section]) - fixed
-    for name, value in CHANGES[section].items():
-        changed = ForecastSettings.model_validate(
-            {**whole, section: {**whole[section], name: value}}
-        )
-        same = training_hash(changed) == training_hash(SETTINGS)
-        assert same == (name in CHANGE_NO_MODEL), name
-
-
-def test_a_fingerprint_sees_returns_and_sessions_but_not_the_price_level() -> None:
-    series = series_of(ANT)
-    doubled = series_of(
-        replace(ANT, open=ANT.open * 2, high=ANT.high * 2, low=ANT.low * 2, close=ANT.close * 2)
-    )
-    assert data_fingerprint(doubled) == data_fingerprint(series)
-    for name in ("sessions", "ordinals", "log_return", "variance"):
-        moved = getattr(series, name).copy()
-        moved[-1] += 1
-        assert data_fingerprint(replace(series, **{name: moved})) != data_fingerprint(series)
 
 
 def test_a_night_trains_a_model_of_every_target_for_all_that_have_bars(night: Night) -> None:
@@ -334,9 +242,29 @@ def test_the_night_of_the_next_refit_trains_anew(night: Night, tmp_path: Path) -
     assert not old & {model.model_id for model in result.models}
 
 
-def test_a_lost_checkpoint_is_trained_again_to_the_same_bytes(
-    night: Night, tmp_path: Path
-) -> None:
+def test_an_exchange_that_closes_after_the_run_refits_the_night_after(tmp_path: Path) -> None:
+    """Tonight's as_of is 21:00 UTC; around the clock, that session closes at midnight."""
+    around = CalendarConfig(overrides={"ANT": "24/7"})
+    hours = Calendars.load(around).of("ANT")
+    tonight = next(
+        session
+        for session in sessions_to(TONIGHT, 20).tolist()[::-1]
+        if hours.ordinal(session) % SETTINGS.training.refit_every == 0
+    )
+    late = exchange().close(tonight) + LAG + timedelta(hours=1)
+    store = store_with(
+        tmp_path,
+        bars_table("ANT", ANT.head(30), last=tonight, rows=slice(0, 29)),
+        bars_table("ANT", ANT.head(30), last=tonight, rows=slice(29, 30), known_at=late),
+    )
+    refits = []
+    for session in (tonight, exchange().offset(tonight, 1)):
+        request = replace(request_for(store, "ANT", session=session), calendars=around)
+        refits.append({model.refit_session for model in train_shard(request).models})
+    assert refits == [{hours.offset(tonight, -5)}, {tonight}]
+
+
+def test_a_lost_checkpoint_is_trained_again_to_the_same_bytes(night: Night, tmp_path: Path) -> None:
     store = copy_of(night.store, tmp_path)
     (path,) = {m.checkpoint for m in night.trained.models if m.checkpoint is not None}
     data = store.read_file(path)
@@ -398,9 +326,7 @@ def test_one_instrument_with_one_bar_trains_nothing_and_says_why(tmp_path: Path)
     store = store_with(tmp_path, bars_table("ANT", ANT.head(1), last=REFIT))
     result = train_shard(request_for(store, "ANT"))
     assert {model.status for model in result.models} == {"not_trained"}
-    assert {model.reason for model in result.models} == {
-        "1 session of history, the LSTM needs 387"
-    }
+    assert {model.reason for model in result.models} == {"1 session of history, the LSTM needs 387"}
     assert store.read("scores").num_rows == store.read("statistics").num_rows == 0
 
 

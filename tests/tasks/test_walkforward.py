@@ -5,29 +5,24 @@ wild prices. An as-of read would hide the future anyway, and prove nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lstm_models import training
 from lstm_models.baselines import BASELINES
-from lstm_models.features import FEATURES
 from lstm_models.fleet import Fleet
-from lstm_models.fleet_config import FleetConfig
 from lstm_models.scaling import Scaler
 from tasks import walkforward
-from tasks.features import Floats, Series
+from tasks.features import Floats, variance_floor
 from tasks.folds import Fold
-from tasks.settings import ModelConfig
 from tasks.walkforward import (
-    SKIP_FEATURES,
     Subject,
     all_methods,
     bounds,
     fit_baselines,
     fit_fleet,
-    fleet_config,
     predict_fold,
     subject,
 )
@@ -169,8 +164,9 @@ def test_with_a_scaler_fitted_on_everything_the_canary_sings(
 def test_with_an_epsilon_of_the_whole_history_the_canary_sings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    floor = walkforward.variance_floor
-    monkeypatch.setattr(walkforward, "variance_floor", lambda series, _: floor(series, len(series)))
+    monkeypatch.setattr(
+        walkforward, "variance_floor", lambda series, _: variance_floor(series, len(series))
+    )
     (before,) = subjects_of({"ANT": MARKET["ANT"]}, ["log_volatility"])
     (after,) = subjects_of(corrupted(FOLDS[0].gate[0], {"ANT": MARKET["ANT"]}), ["log_volatility"])
     assert before.epsilon != after.epsilon
@@ -248,112 +244,3 @@ def test_company_moves_no_bit_of_a_member(fleet: Fleet, truth: Fitted) -> None:
     )[-len(alone) :]
     for mean, other in zip(predict_fold(solo, names, alone, [rows] * 2), ours, strict=True):
         assert mean.tobytes() == other.tobytes()
-
-
-def test_without_an_update_the_lstm_is_its_linear_path() -> None:
-    once = SETTINGS.model_copy(
-        update={
-            "training": SETTINGS.training.model_copy(update={"max_updates": 1, "check_every": 1})
-        }
-    )
-    (one,) = subjects_of({"ANT": MARKET["ANT"]}, ["log_volatility"])
-    fleet = fit_fleet([one], once)
-    fold = FOLDS[0]
-    at = fleet.index(one.member(fold))
-    start = replace(fleet, head=np.zeros_like(fleet.head))
-    (mean,) = predict_fold(start, [one.member(fold)], [one], [fold.gate])
-    baseline = fit_baselines(one, fold)["harx_long"]
-    expected = baseline.predict(one.inputs[None])[0, slice(*fold.gate)]
-    np.testing.assert_allclose(mean, expected, rtol=1e-12)
-    read = [FEATURES.index(name) for name in SKIP_FEATURES["log_volatility"]]
-    assert np.flatnonzero(fleet.skip[at, :-1].any(axis=1)).tolist() == sorted(read)
-
-
-def test_baselines_are_fitted_on_fit_embargo_and_early_stop_rows() -> None:
-    (one,) = subjects_of({"ANT": MARKET["ANT"]}, ["log_volatility"])
-    fold = FOLDS[1]
-    rows = slice(fold.fit[0], fold.early_stop[1])
-    columns = [FEATURES.index(f"log_variance_{k}") for k in (1, 5, 22)]
-    design = np.column_stack([one.inputs[rows][:, columns], np.ones(fold.early_stop[1] - 125)])
-    expected, *_ = np.linalg.lstsq(design, one.targets[rows], rcond=None)
-    fitted = fit_baselines(one, fold)["har"]
-    np.testing.assert_allclose(fitted.coefficients[0], expected, rtol=1e-5)
-    assert fitted.rows[0] == fold.early_stop[1] - fold.fit[0]
-
-
-def test_a_combination_is_the_mean_of_the_lstm_and_its_partner() -> None:
-    for target, partner in (("log_return", "zero"), ("log_volatility", "harx_long")):
-        (one,) = subjects_of({"ANT": MARKET["ANT"]}, [target])
-        fold = FOLDS[1]
-        lstm = np.random.default_rng(0).normal(size=(20, HORIZON))
-        methods = all_methods(one, lstm, fold.gate[0], fit_baselines(one, fold))
-        expected = (lstm + methods[partner]) / 2
-        np.testing.assert_allclose(methods["combination"], expected, rtol=1e-15)
-
-
-def still(rows: int) -> Series:
-    price = np.full(rows, 7.0)
-    return series_of(Prices(price, price, price, price))
-
-
-def test_a_history_too_short_or_still_has_a_reason_and_no_fold() -> None:
-    # 125 rows of warm-up (126 without ranges) and 262 of tonight's fold.
-    whole = subject(series_of(MARKET["ANT"].head(387)), "log_return", SETTINGS)
-    assert whole.too_short is None
-    assert len(whole.folds) == 1
-    short = subject(series_of(MARKET["ANT"].head(386)), "log_return", SETTINGS)
-    assert short.folds == ()
-    assert short.too_short == "386 sessions of history, the LSTM needs 387"
-    closes = subject(series_of(MARKET["BEE"].head(387)), "log_return", SETTINGS)
-    assert closes.too_short == "387 sessions of history, the LSTM needs 388"
-    never = subject(still(ROWS), "log_volatility", SETTINGS)
-    assert never.folds == ()
-    assert never.too_short == f"its price never moved in {ROWS} sessions"
-
-
-def test_a_price_that_woke_up_late_has_no_scale_of_variance() -> None:
-    asleep = np.full(150, 100.0)
-    columns = (np.concatenate([asleep, column]) for column in vars(garch(5, ROWS - 150)).values())
-    one = subject(series_of(Prices(*columns)), "log_volatility", SETTINGS)
-    assert one.too_short == "its price never moved in its first 120 sessions"
-    assert one.folds == ()
-
-
-@pytest.mark.parametrize("rows", [1, 2, 20, 130])
-def test_a_short_history_is_told_how_many_sessions_it_needs(rows: int) -> None:
-    for name, needed in (("ANT", 387), ("BEE", 388)):
-        one = subject(series_of(MARKET[name].head(rows)), "log_volatility", SETTINGS)
-        assert one.too_short is not None
-        assert one.too_short.startswith(f"{rows} session")
-        assert one.too_short.endswith(f"needs {needed}")
-
-
-def test_nothing_to_train_is_said_plainly() -> None:
-    with pytest.raises(ValueError, match="nothing to train"):
-        fit_fleet([subject(still(ROWS), "log_return", SETTINGS)], SETTINGS)
-
-
-def test_every_setting_reaches_the_fleet() -> None:
-    changed = SETTINGS.model_copy(
-        update={
-            "model": ModelConfig(units=7, lookback=31, burn_in=5, seeds=3, skip=False),
-            "training": SETTINGS.training.model_copy(
-                update={
-                    "learning_rate": 0.5,
-                    "warmup_updates": 11,
-                    "weight_decay": 0.75,
-                    "clip_norm": 0.25,
-                    "windows_per_update": 13,
-                    "check_every": 17,
-                    "patience": 19,
-                    "max_updates": 23,
-                    "fleet_width": 29,
-                }
-            ),
-        }
-    )
-    given = {**changed.model.model_dump(), **changed.training.model_dump()}
-    config = fleet_config(changed)
-    for field in fields(FleetConfig):
-        name = "fleet_width" if field.name == "width" else field.name
-        assert getattr(config, field.name) == given[name]
