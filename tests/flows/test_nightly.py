@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from flows import workers
@@ -213,6 +214,13 @@ def test_a_shard_whose_training_fails_gets_baselines_and_a_reason(
     }
     (run,) = rows(config, "runs")
     assert run["status"] == "finished"
+
+    mended = night(config)
+    assert (mended.repeated, mended.problems, mended.forecasts) == (False, (), 40)
+    assert mended.written == 20, "those of C and D, once more"
+    published = pq.read_table(Path(config.store.url) / "latest/forecasts.parquet").to_pylist()
+    assert len(published) == 40
+    assert not [row for row in published if "MemoryError" in row["reason"]]
 
 
 def test_a_shard_that_can_not_be_forecast_does_not_fail_the_night(
