@@ -9,12 +9,12 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.config import FleetcastConfig
 from flows.steps import Ingested
-from tasks.charts import data_uri
 from tasks.pooled_skill import pooled_skill
-from tasks.report import run_picture
-from tasks.run_view import view_run
+from tasks.report.charts import data_uri
+from tasks.report.page import run_picture
+from tasks.report.run_view import view_run
+from tasks.report.score_tables import method_name
 from tasks.runs import PinnedRun
-from tasks.score_tables import method_name
 from tasks.store import Store
 
 ROWS_SHOWN = 1000

@@ -189,7 +189,7 @@ def report(
     """Write the report page again, from what the store holds, and say where it is."""
     with answering(console.messages(), debug=debug):
         settings = _load(config, store)
-        from tasks.report import write_report
+        from tasks.report.page import write_report
 
         try:
             typer.echo(write_report(_open(settings, create=False), run_id=run))

@@ -100,7 +100,7 @@ def _source(config: FleetcastConfig) -> Check:
 
 
 def _store(config: FleetcastConfig) -> Check:
-    from tasks.places import locate
+    from tasks.storage.places import locate
     from tasks.store import Store, StoreError
 
     url = config.store.url
@@ -176,7 +176,7 @@ def _prefect(config: FleetcastConfig) -> Check:
 
 def _folder(config: FleetcastConfig) -> Path | None:
     """The store's folder, None where it is not on this machine or can't be one."""
-    from tasks.places import locate
+    from tasks.storage.places import locate
     from tasks.store import StoreError
 
     try:

@@ -88,7 +88,7 @@ def _flow(config: FleetcastConfig, day: date | None, prefect: prefect_home.Prefe
 
 def _show(night: Night, store: Store, prefect: prefect_home.Prefect, *, as_json: bool) -> None:
     from flows import summary
-    from tasks.run_view import view_run
+    from tasks.report.run_view import view_run
 
     view = view_run(store, night.run_id)
     if as_json:

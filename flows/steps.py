@@ -220,9 +220,9 @@ def forecast_count(config: FleetcastConfig, run: PinnedRun) -> int:
 
 def write_report(config: FleetcastConfig, run: PinnedRun) -> str:
     """Writes the report page, and says where it is."""
-    from tasks import report
+    from tasks.report import page
 
-    return report.write_report(Store.open(config.store.url), run_id=run.run_id)
+    return page.write_report(Store.open(config.store.url), run_id=run.run_id)
 
 
 def close_run(

@@ -20,12 +20,12 @@ from rich.text import Text
 
 from flows.night import Night, listed, plural
 from flows.prefect_home import Prefect
-from tasks.forecast_fans import annual_bound, annual_volatility
-from tasks.panels import HEADINGS
 from tasks.pooled_skill import PooledSkill, pooled_skill
-from tasks.run_view import Pair, Row, RunView
-from tasks.score_tables import LSTM, mean_mse, method_name, skill_cell
-from tasks.typography import count, number, percent
+from tasks.report.forecast_fans import annual_bound, annual_volatility
+from tasks.report.panels import HEADINGS
+from tasks.report.run_view import Pair, Row, RunView
+from tasks.report.score_tables import LSTM, mean_mse, method_name, skill_cell
+from tasks.report.typography import count, number, percent
 
 MOST_INSTRUMENTS = 40
 """Instruments in the table on a terminal; the report has all of them."""

@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.jumps import absurd_jumps
-from tasks.rows import Codes, Mask, agree, as_mask, codes_of, starts_of
 from tasks.sessions import Calendars
 from tasks.sources.protocol import PRICES, Fetched
+from tasks.storage.rows import Codes, Mask, agree, as_mask, codes_of, starts_of
 
 Floats = npt.NDArray[np.float64]
 

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 
 from tasks.actions import PriceBasis, align_actions, check_adjusted, total_log_returns
 from tasks.bars import Validated
-from tasks.rows import as_mask, codes_of, match, starts_of
 from tasks.sources.protocol import Fetched, Source, SourceProblem
+from tasks.storage.rows import as_mask, codes_of, match, starts_of
 
 TOLERANCE = 5e-3
 """Providers reinvest at the previous close or at that of the ex-date, and round: over decades these

@@ -21,10 +21,10 @@ from tasks.bars import Validated, ValidationConfig, validate
 from tasks.doubts import doubts
 from tasks.identity import content_id
 from tasks.known_at import propose
-from tasks.rows import Mask, agree, as_mask, match
 from tasks.schemas import DATASETS
 from tasks.sessions import Calendars
 from tasks.sources.protocol import Fetched, Source, SourceError, SourceProblem
+from tasks.storage.rows import Mask, agree, as_mask, match
 from tasks.store import FactCounts, Store
 
 _BARS = DATASETS["bars"]

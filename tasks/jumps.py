@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.rows import Codes, Mask, codes_of
+from tasks.storage.rows import Codes, Mask, codes_of
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.rows import codes_of
 from tasks.schemas import INSTANT
 from tasks.sessions import Calendars
+from tasks.storage.rows import codes_of
 
 _KEY = ["instrument", "session"]
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
-from tasks.columns import INSTANT, column, count, date, instant, number, text, word
+from tasks.storage.columns import INSTANT, column, count, date, instant, number, text, word
 
 __all__ = ["DATASETS", "INSTANT", "SCHEMA_VERSION", "Dataset"]
 

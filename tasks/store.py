@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
-from tasks import delta, facts, places, scans
-from tasks.columns import words_of
-from tasks.facts import StoreError
-from tasks.rows import match, ordered
 from tasks.schemas import DATASETS, Dataset
+from tasks.storage import delta, facts, places, scans
+from tasks.storage.columns import words_of
+from tasks.storage.facts import StoreError
+from tasks.storage.rows import match, ordered
 
 __all__ = ["FactCounts", "Store", "StoreError"]
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.rows import as_mask
+from tasks.storage.rows import as_mask
 
 Mask = npt.NDArray[np.bool_]
 

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.rows import agree, as_mask, codes_of, starts_of
 from tasks.sources.protocol import ACTIONS, BARS, DEFECTS, Fetched, SourceProblem
+from tasks.storage.rows import agree, as_mask, codes_of, starts_of
 
 
 def merge(parts: Sequence[Fetched], problems: Sequence[SourceProblem], provenance: str) -> Fetched:

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.actions import PriceBasis, derive_actions
-from tasks.rows import as_mask, codes_of
 from tasks.sources.cells import Read, as_text, read_numbers, read_sessions
 from tasks.sources.config import FieldName
 from tasks.sources.protocol import ACTIONS, BARS, DEFECTS, Fetched, SourceProblem
+from tasks.storage.rows import as_mask, codes_of
 
 Mask = npt.NDArray[np.bool_]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.report import run_picture, write_report
+from tasks.report.page import run_picture, write_report
 from tests.browser.chromium import NAMES, Browser, Page, find_browser
 from tests.tasks.example_store import example_store
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from flows import summary
 from flows.night import Counts, Missing, Night, Part
 from flows.prefect_home import Prefect
-from tasks.run_view import RunView
+from tasks.report.run_view import RunView
 
 AS_OF = datetime(2013, 3, 1, 22, tzinfo=UTC)
 NIGHT = Night(

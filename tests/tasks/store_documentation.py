@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tasks.columns import words_of
 from tasks.schemas import DATASETS, Dataset
+from tasks.storage.columns import words_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "store.md"
 MARK = "<!-- Made from tasks/schemas.py by: python -m tests.tasks.store_documentation -->\n"

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import places
 from tasks.publish import CSV, PARQUET, publish_latest, published_as_of
 from tasks.schemas import DATASETS
+from tasks.storage import places
 from tasks.store import Store, StoreError
 from tests.tasks.example_store import AS_OF, NOW, forecast_rows, rows_table
 

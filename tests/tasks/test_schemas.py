@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tasks.columns import INSTANT, words_of
 from tasks.schemas import DATASETS, SCHEMA_VERSION, Dataset
+from tasks.storage.columns import INSTANT, words_of
 from tests.tasks import store_documentation
 
 EVERY = pytest.mark.parametrize("dataset", DATASETS.values(), ids=lambda dataset: dataset.name)

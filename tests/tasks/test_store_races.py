@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tasks import scans
+from tasks.storage import scans
 from tasks.store import Store
 from tests.tasks.store_rows import NIGHT, SESSION, bar, bars, losses
 

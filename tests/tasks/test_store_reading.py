@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from tasks import delta
+from tasks.storage import delta
 from tasks.store import Store, StoreError
 from tests.tasks.store_rows import NIGHT, SESSION, bar, bars, losses
 

@@ -16,8 +16,8 @@ from typing import NoReturn
 import pytest
 from deltalake import DeltaTable
 
-from tasks import delta, places
 from tasks.schemas import SCHEMA_VERSION
+from tasks.storage import delta, places
 from tasks.store import Store, StoreError
 from tests.tasks.store_rows import NIGHT, bar, bars, losses
 
@@ -93,7 +93,7 @@ print("all refused")
 ON_A_FULL_DISK = """
 import sys
 import numpy as np, pyarrow as pa
-from tasks import places
+from tasks.storage import places
 from tasks.store import Store, StoreError
 from tests.tasks.store_rows import NIGHT, SESSION, bar, bars
 

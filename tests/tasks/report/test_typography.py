@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import typography
-from tasks.typography import MINUS, THIN
+from tasks.report import typography
+from tasks.report.typography import MINUS, THIN
 
 
 @pytest.mark.parametrize(

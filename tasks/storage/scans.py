@@ -16,10 +16,10 @@ import pyarrow.fs
 import pyarrow.parquet
 from deltalake import DeltaTable
 
-from tasks.columns import INSTANT
-from tasks.facts import StoreError
-from tasks.places import Place
 from tasks.schemas import Dataset
+from tasks.storage.columns import INSTANT
+from tasks.storage.facts import StoreError
+from tasks.storage.places import Place
 
 _FOREVER = pa.scalar(2**63 - 1, pa.int64()).cast(INSTANT)
 

@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.data_health import Health, arrivals, data_health
+from tasks.report.data_health import Health, arrivals, data_health
+from tasks.report.typography import plural
 from tasks.scoreboard import scoreboard
 from tasks.store import Store
-from tasks.typography import plural
 
 Row = Mapping[str, Any]
 Pair = tuple[str, str]

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 import pyarrow.fs
 
-from tasks.facts import StoreError
+from tasks.storage.facts import StoreError
 
 MINIMUM_FREE_BYTES = 100 * 2**20
 """With less free disk than this, no work is begun."""

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tasks.report import render_report
-from tasks.run_view import view_run
+from tasks.report.page import render_report
+from tasks.report.run_view import view_run
 from tasks.scoreboard import pool
 from tasks.store import Store
 from tests.tasks.example_store import (
@@ -21,7 +21,7 @@ from tests.tasks.example_store import (
     forecast_rows,
     score_rows,
 )
-from tests.tasks.page_tree import Element, Tree
+from tests.tasks.report.page_tree import Element, Tree
 
 HOSTILE = '<script>alert("x")</script>&amp;'
 

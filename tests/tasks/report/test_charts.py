@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.charts import data_uri, fan_chart, forecast_picture, range_mark
-from tasks.fan import HEIGHT, WIDTH, Fan, ticks
+from tasks.report.charts import data_uri, fan_chart, forecast_picture, range_mark
+from tasks.report.fan import HEIGHT, WIDTH, Fan, ticks
 
 SVG = "{http://www.w3.org/2000/svg}"
 START = date(2013, 1, 2)

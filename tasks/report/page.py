@@ -10,13 +10,13 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tasks.charts import forecast_picture
-from tasks.panels import HEADINGS, fans
 from tasks.publish import published_as_of
-from tasks.report_content import content, title
-from tasks.run_view import RunView, view_run
+from tasks.report.charts import forecast_picture
+from tasks.report.content import content, title
+from tasks.report.panels import HEADINGS, fans
+from tasks.report.run_view import RunView, view_run
+from tasks.report.typography import ABSENT, count, instant, plural, short_date
 from tasks.store import Store
-from tasks.typography import ABSENT, count, instant, plural, short_date
 
 LATEST = "latest/report.html"
 PICTURED = 8
@@ -94,7 +94,7 @@ def render_report(view: RunView, *, store_url: str) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("tasks"),
+        loader=PackageLoader("tasks.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

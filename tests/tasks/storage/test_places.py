@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow.fs
 import pytest
 
-from tasks import places
-from tasks.places import Place, check_writable, exists, locate, read, redacted, write
+from tasks.storage import places
+from tasks.storage.places import Place, check_writable, exists, locate, read, redacted, write
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks.run_view import view_run
+from tasks.report.run_view import view_run
 from tasks.store import Store
 from tests.tasks.example_store import (
     AS_OF,

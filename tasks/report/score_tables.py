@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from tasks.run_view import Row
-from tasks.typography import ABSENT, count, exponent_for, number, percent, power_of_ten
+from tasks.report.run_view import Row
+from tasks.report.typography import ABSENT, count, exponent_for, number, percent, power_of_ten
 
 Leads = Sequence[tuple[int, date | None]]
 """Leads with their target sessions, where those are known."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from html import escape
 
-from tasks.typography import ABSENT, MINUS, THIN, day_and_month, month, number, short_date
+from tasks.report.typography import ABSENT, MINUS, THIN, day_and_month, month, number, short_date
 
 WIDTH, HEIGHT = 560, 268
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 66, 22, 28

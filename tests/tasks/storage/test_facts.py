@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.facts import StoreError, conform, distinct, earliest, hashed, latest
 from tasks.schemas import DATASETS, INSTANT
+from tasks.storage.facts import StoreError, conform, distinct, earliest, hashed, latest
 from tests.tasks.store_rows import NIGHT, bar, bars
 
 BARS = DATASETS["bars"]

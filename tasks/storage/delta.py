@@ -13,10 +13,10 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from tasks.facts import StoreError
-from tasks.places import Place
-from tasks.scans import first_line
 from tasks.schemas import SCHEMA_VERSION, Dataset
+from tasks.storage.facts import StoreError
+from tasks.storage.places import Place
+from tasks.storage.scans import first_line
 
 _VERSION_SETTING = "fleetcast.schemaVersion"
 _RETENTION = "interval 366 days"

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from tasks.fan import HEIGHT, WIDTH, Fan, draw
+from tasks.report.fan import HEIGHT, WIDTH, Fan, draw
 
 # The picture for a place that strips styles: explicit colours on paper of its own, so that it is
 # readable on a light page and on a dark one.

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from tasks.fan import Fan
 from tasks.features import daily_variance
-from tasks.run_view import HISTORY, Prices, Row
-from tasks.typography import price_decimals
+from tasks.report.fan import Fan
+from tasks.report.run_view import HISTORY, Prices, Row
+from tasks.report.typography import price_decimals
 
 SESSIONS_A_YEAR = 252
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.rows import RELATIVE_TOLERANCE, agree, codes_of, match, ordered, row_hashes
+from tasks.storage.rows import RELATIVE_TOLERANCE, agree, codes_of, match, ordered, row_hashes
 
 WORDS = st.none() | st.sampled_from(["", "a", "ab", "b", "é", "Z"])
 DAYS = st.none() | st.dates(date(2020, 1, 1), date(2020, 1, 5))

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.columns import INSTANT, words_of
-from tasks.rows import agree, as_mask, codes_of, match, ordered, row_hashes, starts_of, take
 from tasks.schemas import Dataset
+from tasks.storage.columns import INSTANT, words_of
+from tasks.storage.rows import agree, as_mask, codes_of, match, ordered, row_hashes, starts_of, take
 
 
 class StoreError(Exception):

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
 
-from tasks.panels import Panel, panels
-from tasks.run_view import Row, RunView
-from tasks.score_tables import LEARNED
-from tasks.typography import count, instant, long_date, percent, plural, short_date
+from tasks.report.panels import Panel, panels
+from tasks.report.run_view import Row, RunView
+from tasks.report.score_tables import LEARNED
+from tasks.report.typography import count, instant, long_date, percent, plural, short_date
 
 DETAILED = 60
 """Instruments that get charts and score tables of their own; the summary has all of them."""

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tasks.publish import publish_latest
-from tasks.report import LATEST, render_report, run_picture, write_report
-from tasks.run_view import view_run
+from tasks.report.page import LATEST, render_report, run_picture, write_report
+from tasks.report.run_view import view_run
 from tasks.store import Store
 from tests.tasks.example_store import (
     AS_OF,
@@ -23,7 +23,7 @@ from tests.tasks.example_store import (
     rows_table,
     run_row,
 )
-from tests.tasks.page_tree import Element, Tree
+from tests.tasks.report.page_tree import Element, Tree
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.forecast_fans import price_fan, split_adjusted, trailing_mean, volatility_fan
-from tasks.run_view import Prices
+from tasks.report.forecast_fans import price_fan, split_adjusted, trailing_mean, volatility_fan
+from tasks.report.run_view import Prices
 
 START = date(2005, 2, 22)
 

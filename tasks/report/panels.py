@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
-from tasks.charts import fan_chart, range_mark
-from tasks.fan import Fan
-from tasks.forecast_fans import annual_bound, annual_volatility, price_fan, volatility_fan
-from tasks.run_view import Pair, Row, RunView
-from tasks.score_tables import (
+from tasks.report.charts import fan_chart, range_mark
+from tasks.report.fan import Fan
+from tasks.report.forecast_fans import annual_bound, annual_volatility, price_fan, volatility_fan
+from tasks.report.run_view import Pair, Row, RunView
+from tasks.report.score_tables import (
     LEARNED,
     LSTM,
     Cell,
@@ -26,7 +26,7 @@ from tasks.score_tables import (
     score_groups,
     skill_cell,
 )
-from tasks.typography import ABSENT, count, percent, plural, price, short_date
+from tasks.report.typography import ABSENT, count, percent, plural, price, short_date
 
 HEADINGS = {"log_return": "Return", "log_volatility": "Volatility"}
 
