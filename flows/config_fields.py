@@ -15,8 +15,6 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from flows.config_words import MEANINGS
-
 KEY = "[key]"
 """In the location of an error: the key before it is what is wrong."""
 
@@ -61,7 +59,7 @@ def sections(model: type[BaseModel], path: str = "") -> Iterator[Section]:
                 path=dotted,
                 default=None if info.is_required() else info.get_default(call_default_factory=True),
                 required=info.is_required(),
-                meaning=info.description or MEANINGS.get(dotted, ""),
+                meaning=info.description or "",
                 allowed=allowed(info),
             )
         )

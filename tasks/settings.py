@@ -21,9 +21,20 @@ class _Frozen(BaseModel):
 class TargetsConfig(_Frozen):
     """Which quantities are forecast, and how many sessions ahead."""
 
-    names: tuple[Target, ...] = Field(default=("log_return", "log_volatility"), min_length=1)
-    horizon: int = Field(default=5, ge=1, le=60)
-    max_stale: int = Field(default=5, ge=0)
+    names: tuple[Target, ...] = Field(
+        default=("log_return", "log_volatility"), min_length=1, description="What is forecast."
+    )
+    horizon: int = Field(
+        default=5,
+        ge=1,
+        le=60,
+        description="Sessions ahead; every lead from 1 to this one gets a forecast.",
+    )
+    max_stale: int = Field(
+        default=5,
+        ge=0,
+        description="Sessions that the newest bar may be old; an older one gives no forecast.",
+    )
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Self:
@@ -35,12 +46,26 @@ class TargetsConfig(_Frozen):
 class ModelConfig(_Frozen):
     """The network that every instrument gets."""
 
-    kind: Literal["many_to_many"] = "many_to_many"
-    units: int = Field(default=32, ge=1, le=1024)
-    lookback: int = Field(default=100, ge=2, le=2000)
-    burn_in: int = Field(default=20, ge=0)
-    seeds: int = Field(default=2, ge=1, le=32)
-    skip: bool = True
+    kind: Literal["many_to_many"] = Field(default="many_to_many", description="Kind of network.")
+    units: int = Field(default=32, ge=1, le=1024, description="Units of each LSTM.")
+    lookback: int = Field(
+        default=100, ge=2, le=2000, description="Sessions that an LSTM looks back."
+    )
+    burn_in: int = Field(
+        default=20,
+        ge=0,
+        description="Steps at a window's start that give no loss: the state is still settling.",
+    )
+    seeds: int = Field(
+        default=2,
+        ge=1,
+        le=32,
+        description="LSTMs per instrument from different initial weights, averaged.",
+    )
+    skip: bool = Field(
+        default=True,
+        description="Learn what a frozen linear forecast leaves over, not everything from nothing.",
+    )
 
     @model_validator(mode="after")
     def _burn_in_leaves_steps(self) -> Self:
@@ -54,31 +79,77 @@ class ModelConfig(_Frozen):
 class TrainingConfig(_Frozen):
     """How a fleet is fitted, and when it is due again."""
 
-    learning_rate: float = Field(default=3e-3, gt=0, le=1)
-    warmup_updates: int = Field(default=20, ge=0)
-    weight_decay: float = Field(default=3.0, ge=0)
-    clip_norm: float = Field(default=1.0, gt=0)
-    windows_per_update: int = Field(default=32, ge=1)
-    check_every: int = Field(default=5, ge=1)
-    patience: int = Field(default=8, ge=1)
-    max_updates: int = Field(default=300, ge=1)
-    refit_every: int = Field(default=63, ge=1)
-    shard_size: int = Field(default=50, ge=1)
-    fleet_width: int = Field(default=32, ge=1)
-    processes: int = Field(default=1, ge=1)
+    learning_rate: float = Field(
+        default=3e-3, gt=0, le=1, description="Largest step of the optimiser."
+    )
+    warmup_updates: int = Field(
+        default=20,
+        ge=0,
+        description="Updates over which the learning rate rises to its full value.",
+    )
+    weight_decay: float = Field(
+        default=3.0, ge=0, description="Decoupled weight decay, as a multiple of the learning rate."
+    )
+    clip_norm: float = Field(
+        default=1.0, gt=0, description="Largest gradient norm of one instrument's LSTM."
+    )
+    windows_per_update: int = Field(
+        default=32, ge=1, description="Windows of each instrument in one update."
+    )
+    check_every: int = Field(
+        default=5, ge=1, description="Updates between two looks at the early-stop segment."
+    )
+    patience: int = Field(
+        default=8, ge=1, description="Looks without a better one until an instrument's LSTM stops."
+    )
+    max_updates: int = Field(
+        default=300, ge=1, description="Updates after which training ends in any case."
+    )
+    refit_every: int = Field(
+        default=63,
+        ge=1,
+        description="Sessions between two trainings, counted on the exchange's calendar.",
+    )
+    shard_size: int = Field(
+        default=50, ge=1, description="Instruments that are trained together as one unit of work."
+    )
+    fleet_width: int = Field(
+        default=32, ge=1, description="Networks that are computed side by side; fewer are padded."
+    )
+    processes: int = Field(
+        default=1, ge=1, description="Shards at the same time, each in a process of its own."
+    )
 
 
 class EvaluationConfig(_Frozen):
     """The walk-forward plan, in sessions. Inside a fold: fit, early stop, gate, calibrate, test."""
 
-    folds: int = Field(default=4, ge=1)
-    min_fit: int = Field(default=378, ge=50)
-    early_stop: int = Field(default=252, ge=20)
-    gate: int = Field(default=252, ge=20)
-    calibrate: int = Field(default=126, ge=60)
-    test: int = Field(default=252, ge=1)
-    embargo: int | None = Field(default=None, ge=0)
-    level: float = Field(default=0.8, gt=0, lt=1)
+    folds: int = Field(
+        default=4, ge=1, description="Walk-forward folds; the newest one forecasts tonight."
+    )
+    min_fit: int = Field(
+        default=378,
+        ge=50,
+        description="Fewest sessions to fit on; an instrument with less gets a baseline.",
+    )
+    early_stop: int = Field(
+        default=252, ge=20, description="Sessions that decide when training stops."
+    )
+    gate: int = Field(default=252, ge=20, description="Sessions that decide what is published.")
+    calibrate: int = Field(
+        default=126, ge=60, description="Sessions whose errors give the intervals."
+    )
+    test: int = Field(
+        default=252, ge=1, description="Sessions that score what was decided without them."
+    )
+    embargo: int | None = Field(
+        default=None,
+        ge=0,
+        description="Sessions left out between two segments. Unset: the horizon.",
+    )
+    level: float = Field(
+        default=0.8, gt=0, lt=1, description="Share of outcomes that an interval is to hold."
+    )
     gate_rule: GateConfig = GateConfig()
 
 
