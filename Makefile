@@ -23,7 +23,8 @@ nightly: environment ## Set up, run the nightly job, keep the result in ./store
 report: environment ## Write the report page again from ./store
 	$(BIN)/fleetcast report --store "$(STORE)" $(ARGS)
 
-bench: environment ## Measure the nightly run: time, memory, its parts
+bench: environment ## Measure the time loop of the fleet and the nightly run
+	$(BIN)/python -m benchmarks.recurrence
 	$(BIN)/python -m benchmarks.nightly $(ARGS)
 
 test: environment-dev ## Set up, run all tests
