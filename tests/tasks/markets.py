@@ -20,6 +20,7 @@ from tasks.actions import total_log_returns
 from tasks.features import Series, daily_variance
 from tasks.forecast import ForecastResult, forecast_shard
 from tasks.gate import Decision, GateConfig
+from tasks.schemas import DATASETS
 from tasks.sessions import CalendarConfig, ExchangeCalendar, calendar
 from tasks.settings import (
     EvaluationConfig,
@@ -242,6 +243,11 @@ def payload(table: pa.Table, *without: str) -> list[dict[str, Any]]:
     dropped = [name for name in (*STAMPS, *without) if name in table.column_names]
     rows: list[dict[str, Any]] = table.drop_columns(dropped).to_pylist()
     return rows
+
+
+def row_counts(store: Store) -> dict[str, int]:
+    """Rows ever written, duplicates included."""
+    return {name: store.history(name).num_rows for name in DATASETS}
 
 
 def forecast_rows(store: Store, *instruments: str) -> list[dict[str, Any]]:

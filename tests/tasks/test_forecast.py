@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lstm_models.checkpoint import CheckpointError
 from tasks.forecast import forecast_shard
 from tasks.gate import Decision
 from tasks.store import Store
@@ -221,6 +220,21 @@ def test_what_became_known_after_as_of_changes_no_bit_of_a_forecast(
     assert forecast_rows(fresh) == forecast_rows(night.store, "ANT")
 
 
+def test_a_run_that_starts_late_still_forecasts_from_its_own_session(
+    night: Night, tmp_path: Path
+) -> None:
+    store = copy_of(night.store, tmp_path)
+    tomorrow = exchange().offset(TONIGHT, 1)
+    bars = bars_table("ANT", ANT.corrupted(0), last=tomorrow, rows=slice(-1, None))
+    store.commit_facts("bars", bars, now=NOW)
+    late = replace(request_for(store, "ANT"), as_of=exchange().close(tomorrow) + LAG)
+    forecast_shard(late, night.trained.models, night.decisions)
+    rows = [row for row in forecast_rows(store, "ANT") if row["as_of"] == late.as_of]
+    for row, other in zip(rows, forecast_rows(night.store, "ANT"), strict=True):
+        without = {"forecast_id", "as_of"}
+        assert all(row[name] == other[name] for name in row.keys() - without)
+
+
 def correct_yesterdays_bar(store: Store) -> None:
     """Another close within the range, known from `AS_OF` on: after the refit."""
     corrected = replace(ANT, close=ANT.close.copy())
@@ -284,16 +298,6 @@ def test_an_id_holds_knowledge_configuration_and_data_but_not_the_run(
     assert not ids(as_of=AS_OF + LATE) & mine
     correct_yesterdays_bar(store)
     assert not ids() & mine
-
-
-def test_a_damaged_checkpoint_is_named_and_nothing_is_written(night: Night, tmp_path: Path) -> None:
-    store = copy_of(night.store, tmp_path)
-    (path,) = {m.checkpoint for m in night.trained.models if m.checkpoint is not None}
-    store.write_file(path, store.read_file(path)[:-100])
-    request = request_for(store, "ANT", config_hash="another config")
-    with pytest.raises(CheckpointError, match=path):
-        forecast_shard(request, night.trained.models, night.decisions)
-    assert store.history("forecasts").num_rows == night.forecast.written
 
 
 def test_progress_counts_the_forecasts(night: Night, tmp_path: Path) -> None:

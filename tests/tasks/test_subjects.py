@@ -58,8 +58,21 @@ def test_with_few_fit_rows_the_linear_path_is_a_mean_before_training_and_after()
     assert not fleet.skip[0, :-1].any()
     fitted = slice(short.fit[0], short.early_stop[1])
     np.testing.assert_allclose(fleet.skip[0, -1], one.targets[fitted].mean(axis=0), rtol=1e-12)
-    (mean,) = predict_fold(fleet, fleet.names, [one], [fold.gate])
-    assert np.abs(mean - one.targets[fitted].mean()).max() < 3.0
+    # At update 0 the network is that mean: its error is about the spread of the targets.
+    assert all(report.initial_mse < 5.0 for report in fleet.reports[0])
+
+
+def test_a_fold_keeps_its_name_when_its_number_changes() -> None:
+    """A name seeds the network: with a test's length of new rows, fold 1 becomes fold 2."""
+    tests = SETTINGS.evaluation.test
+    dates = series_of(ANT).sessions
+    earlier = series_of(ANT.head(ROWS - tests), last=dates[-1 - tests].item())
+    then = subject(earlier, "log_return", SETTINGS)
+    now = subject(series_of(ANT), "log_return", SETTINGS)
+    assert then.folds[1].fit == now.folds[2].fit
+    assert then.member(then.folds[1]) == now.member(now.folds[2])
+    names = {now.member(fold) for fold in now.folds}
+    assert len(names) == len(now.folds)
 
 
 def test_a_combination_is_the_mean_of_the_lstm_and_its_partner() -> None:

@@ -11,8 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from lstm_models import checkpoint as checkpoints
-from tasks.schemas import DATASETS
 from tasks.sessions import CalendarConfig, Calendars
 from tasks.store import Store
 from tasks.train import train_shard
@@ -35,6 +33,7 @@ from tests.tasks.markets import (
     model_of,
     payload,
     request_for,
+    row_counts,
     series_of,
     sessions_to,
     store_with,
@@ -57,11 +56,6 @@ def trained_rows(store: Store, *instruments: str) -> dict[str, list[dict[str, An
     by_training = pc.not_equal(tables["scores"]["method"], "published")
     tables["scores"] = tables["scores"].filter(by_training)
     return {name: payload(table, "checkpoint") for name, table in tables.items()}
-
-
-def row_counts(store: Store) -> dict[str, int]:
-    """Rows ever written, duplicates included."""
-    return {name: store.history(name).num_rows for name in DATASETS}
 
 
 def revision(row: int, close: float, known_at: datetime) -> pa.Table:
@@ -264,29 +258,6 @@ def test_an_exchange_that_closes_after_the_run_refits_the_night_after(tmp_path: 
     assert refits == [{hours.offset(tonight, -5)}, {tonight}]
 
 
-def test_a_lost_checkpoint_is_trained_again_to_the_same_bytes(night: Night, tmp_path: Path) -> None:
-    store = copy_of(night.store, tmp_path)
-    (path,) = {m.checkpoint for m in night.trained.models if m.checkpoint is not None}
-    data = store.read_file(path)
-    (tmp_path / path).unlink()
-    before = row_counts(store)
-    result = train_shard(request_for(store, *UNIVERSE))
-    assert result.models == night.trained.models
-    assert result.trained == sum(model.checkpoint is not None for model in result.models)
-    assert store.read_file(path) == data
-    assert row_counts(store) == before
-
-
-def test_a_checkpoint_holds_the_models_of_tonight_and_no_others(night: Night) -> None:
-    (path,) = {m.checkpoint for m in night.trained.models if m.checkpoint is not None}
-    fleet, extra, notes = checkpoints.load(night.store.read_file(path))
-    trained = {m.model_id for m in night.trained.models if m.checkpoint is not None}
-    assert set(notes["models"]) == trained
-    assert {about["member"] for about in notes["models"].values()} == set(fleet.names)
-    assert len(fleet.names) == len(trained)
-    assert {name.split("/")[0] for name in extra} == trained
-
-
 @pytest.mark.parametrize("target", TARGETS)
 def test_scores_in_the_store_equal_a_recomputation_from_predictions(
     target: str, night: Night
@@ -296,16 +267,19 @@ def test_scores_in_the_store_equal_a_recomputation_from_predictions(
     fleet = fit_fleet([one], SETTINGS)
     default = {"log_return": "zero", "log_volatility": "harx_long"}[target]
     stored = {
-        (row["fold"], row["method"], row["lead"]): row
+        (row["fold"], row["segment"], row["method"], row["lead"]): row
         for row in night.store.read("scores", instruments=["ANT"]).to_pylist()
-        if row["target"] == target and row["segment"] == "test" and row["method"] != "published"
+        if row["target"] == target and row["method"] != "published"
     }
-    for fold in one.folds[1:]:
-        (lstm,) = predict_fold(fleet, [one.member(fold)], [one], [fold.test])
+    scored = [(fold, "gate", fold.gate) for fold in one.folds]
+    scored += [(fold, "test", fold.test) for fold in one.folds[1:]]
+    assert {key[:2] for key in stored} == {(fold.index, segment) for fold, segment, _ in scored}
+    for fold, segment, rows in scored:
+        (lstm,) = predict_fold(fleet, [one.member(fold)], [one], [rows])
         linear = fit_baselines(one, fold)[default].predict(one.inputs[None])[0]
         for lead in range(1, HORIZON + 1):
             squares: dict[str, list[float]] = {"lstm": [], default: []}
-            for place, row in enumerate(range(*fold.test)):
+            for place, row in enumerate(range(*rows)):
                 if row + lead < len(one.series):
                     if target == "log_return":
                         truth = np.log(one.series.close[row + lead] / one.series.close[row])
@@ -315,11 +289,12 @@ def test_scores_in_the_store_equal_a_recomputation_from_predictions(
                     squares["lstm"].append((lstm[place, lead - 1] - truth) ** 2)
                     squares[default].append((linear[row, lead - 1] - truth) ** 2)
             for method, found in squares.items():
-                row = stored[fold.index, method, lead]
-                assert row["count"] == len(found)
-                assert row["mse"] == pytest.approx(np.mean(found), rel=1e-10)
+                found_row = stored[fold.index, segment, method, lead]
+                assert found_row["count"] == len(found)
+                assert found_row["mse"] == pytest.approx(np.mean(found), rel=1e-10)
             expected = 1 - np.sum(squares["lstm"]) / np.sum(squares[default])
-            assert stored[fold.index, "lstm", lead]["skill"] == pytest.approx(expected, abs=1e-9)
+            skill = stored[fold.index, segment, "lstm", lead]["skill"]
+            assert skill == pytest.approx(expected, abs=1e-9)
 
 
 def test_one_instrument_with_one_bar_trains_nothing_and_says_why(tmp_path: Path) -> None:
