@@ -273,15 +273,14 @@ def _training_summary(fleet: Any, name: str) -> dict[str, Any]:  # noqa: ANN401 
     """What the `models` row says of training: the mean over seeds, the worst status."""
     reports = fleet.reports[fleet.index(name)]
     diverged = [r for r in reports if r.status == "diverged"]
-    scale = float(np.mean(fleet.scale[fleet.index(name)] ** 2))
     return {
         "status": "diverged" if diverged else "trained",
         "reason": f"{len(diverged)} of {len(reports)} seeds diverged; their best weights are used"
         if diverged
         else None,
         "best_update": max(r.best_update for r in reports),
-        "early_stop_mse": float(np.mean([r.best_mse for r in reports])) * scale,
-        "initial_early_stop_mse": float(np.mean([r.initial_mse for r in reports])) * scale,
+        "early_stop_mse": float(np.mean([r.best_mse for r in reports])),
+        "initial_early_stop_mse": float(np.mean([r.initial_mse for r in reports])),
     }
 
 
