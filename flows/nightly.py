@@ -131,9 +131,9 @@ def _night(
         with clock.part("train", "Train") as notes:
             models, trained, failures = _train(requests)
             broken += failures
-            due = plural(sum(result.trained for result in trained), "model")
+            fitted = plural(sum(result.trained for result in trained), "model")
             seconds = sum(result.seconds for result in trained)
-            notes.append(f"{due} due, {seconds:.0f} s of work once TensorFlow was loaded")
+            notes.append(f"{fitted} trained, {seconds:.0f} s of work once TensorFlow was loaded")
         with clock.part("gate", "Gate") as notes:
             decisions = decide(requests[0], tuple(m for own in models.values() for m in own))
             learned = sum(decision.method != decision.baseline for decision in decisions)

@@ -117,9 +117,15 @@ def _own(home: Path, level: str) -> Iterator[Prefect]:
 
 @contextmanager
 def _exclusive(home: Path) -> Iterator[Path]:
-    """`home`, or a temporary folder while another run's server has `home`'s database open."""
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "server.lock").open("w") as lock:
+    """`home`, or a temporary folder where it can't be written or another run's server has it."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        opened = (home / "server.lock").open("w")
+    except OSError:
+        with tempfile.TemporaryDirectory(prefix="fleetcast-prefect-") as temporary:
+            yield Path(temporary)
+        return
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

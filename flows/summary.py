@@ -30,6 +30,8 @@ from tasks.report.typography import count, number, percent
 MOST_INSTRUMENTS = 40
 """Instruments in the table on a terminal; the report has all of them."""
 
+_HEADINGS = {**HEADINGS, "log_volatility": "Volatility, a year"}
+
 
 def show(
     console: Console,
@@ -83,7 +85,7 @@ def _forecast_table(
             ends = [row for row in rows if row["lead"] in {1, horizon}]
             table.add_row(
                 instrument,
-                HEADINGS.get(target, target),
+                _HEADINGS.get(target, target),
                 method_name(rows[0]["method"]),
                 *(_span(row) for row in ends),
                 _skill(scores.get((instrument, target), ())),

@@ -161,13 +161,15 @@ def ingest(
 
     held = _with_ids(judged.quarantine, source.name)
     kept_back = store.commit_facts("quarantine", _unreleased(store, held), now=now)
-    proposed = propose(fetched.actions, stored, calendars, now=now, lag=source.lag)
+    proposed = propose(
+        fetched.actions, stored, calendars, now=now, lag=source.lag, archive=source.archive
+    )
     actions = store.commit_facts("actions", _with(proposed, source=source.name), now=now)
-    proposed = propose(bars, stored, calendars, now=now, lag=source.lag)
+    proposed = propose(bars, stored, calendars, now=now, lag=source.lag, archive=source.archive)
     facts = [
         _with(proposed, op="upsert", source=source.name),
         _with(
-            propose(retracted, stored, calendars, now=now, lag=source.lag),
+            propose(retracted, stored, calendars, now=now, lag=source.lag, archive=source.archive),
             op="retract",
             source=source.name,
         ),

@@ -19,13 +19,20 @@ _KEY = ["instrument", "session"]
 
 
 def propose(
-    rows: pa.Table, stored: pa.Table, calendars: Calendars, *, now: datetime, lag: timedelta
+    rows: pa.Table,
+    stored: pa.Table,
+    calendars: Calendars,
+    *,
+    now: datetime,
+    lag: timedelta,
+    archive: bool = False,
 ) -> pa.Table:
     """`rows` with `known_at` and `assumed`.
 
     History that arrives in bulk has no true time: a row of an instrument that the store has no bar
     of, or older than its first bar, is taken as known when its session had closed and the source's
-    lag had passed, and is flagged as assumed. Any other row became known now.
+    lag had passed, and is flagged as assumed. Any other row became known now. An archive never
+    tells when its rows became known, so all that is new in it is assumed.
 
     Args:
         rows: with the columns instrument and session (an ex-date that is no session counts as
@@ -34,6 +41,7 @@ def propose(
         calendars: when sessions closed.
         now: the instant of the ingest, aware.
         lag: from a close to publication.
+        archive: whether the source is one.
     """
     count = rows.num_rows
     everyone = pa.concat_tables([_plain(rows), _plain(stored)])
@@ -43,7 +51,7 @@ def propose(
     first = np.full(int(code.max(initial=-1)) + 1, never)
     np.minimum.at(first, code[count:], session[count:])
     code, session = code[:count], session[:count]
-    assumed = session < first[code]
+    assumed = (session < first[code]) | archive
 
     published = np.empty(count, dtype="datetime64[us]")
     _, some = np.unique(code, return_index=True)

@@ -126,7 +126,8 @@ def train_shard(request: ShardRequest, report: Report | None = None) -> TrainRes
         for model_id, _ in due
     )
     seconds = (datetime.now(UTC) - started).total_seconds()
-    return TrainResult(request.shard, models, len(missing), seconds)
+    trained = sum(one.too_short is None for _, one in missing)
+    return TrainResult(request.shard, models, trained, seconds)
 
 
 def training_hash(settings: ForecastSettings) -> str:

@@ -32,7 +32,7 @@ def first(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def store(first: dict[str, Any], folder: Path) -> Store:
-    assert first["trained"] == 10
+    assert first["trained"] == 8
     return Store.open(folder / "store", create=False)
 
 

@@ -72,7 +72,9 @@ def test_a_night_trains_a_model_of_every_target_for_all_that_have_bars(night: Ni
     assert {(row["instrument"], row["target"]) for row in rows} == {
         (name, target) for name in UNIVERSE for target in TARGETS if name not in ("JAY", "YAK")
     }
-    assert night.trained.trained == len(rows) == len(night.trained.models)
+    assert len(night.trained.models) == len(rows)
+    fitted = [row for row in rows if row["status"] != "not_trained"]
+    assert 0 < night.trained.trained == len(fitted) < len(rows)
     status = {row["instrument"]: row["status"] for row in rows if row["target"] == "log_return"}
     assert status["ANT"] == status["BEE"] == status["PIG"] == "trained"
     assert status["FLY"] == status["GNU"] == status["HEN"] == "not_trained"
