@@ -93,7 +93,7 @@ def test_forecasts_with_first_and_last_lead_interval_and_skill() -> None:
     assert "Forecasts from session 2013-03-01, with 80 % intervals" in text
     row = next(line for line in text.splitlines() if "IBM" in line and "Volatility" in line)
     cells = [cell.strip() for cell in row.strip("│").split("│")]
-    assert cells[:3] == ["IBM", "Volatility", "LSTM"]
+    assert cells[:3] == ["IBM", "Volatility, a year", "LSTM"]
     assert cells[3].startswith("15.9 % (")
     assert cells[5] == "+25.0 %"
     assert "1 session ahead" in text
