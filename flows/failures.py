@@ -64,7 +64,15 @@ def is_refusal(error: BaseException) -> bool:
 
 
 _REFUSALS = frozenset(
-    {"Refused", "ConfigError", "RunError", "SessionError", "SourceError", "NothingToShowError"}
+    {
+        "ConfigError",
+        "DamagedError",
+        "NothingToShowError",
+        "Refused",
+        "RunError",
+        "SessionError",
+        "SourceError",
+    }
 )
 """By name: importing the modules that define them would load tables for every --help."""
 

@@ -22,6 +22,10 @@ class StoreError(Exception):
     """The store can't do what was asked. The message names the thing and what to do."""
 
 
+class DamagedError(StoreError):
+    """A file of the store is gone or broken: trying again does not help, a person must mend it."""
+
+
 @dataclass(frozen=True)
 class Revision:
     """What a commit adds: `rows` to append, and how many keys are new, changed and unchanged."""

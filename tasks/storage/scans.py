@@ -5,6 +5,7 @@ Owns the limits of a scan and the damage reports. Never touches the commit log's
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +19,7 @@ from deltalake import DeltaTable
 
 from tasks.schemas import Dataset
 from tasks.storage.columns import INSTANT
-from tasks.storage.facts import StoreError
+from tasks.storage.facts import DamagedError, StoreError
 from tasks.storage.places import Place
 
 _FOREVER = pa.scalar(2**63 - 1, pa.int64()).cast(INSTANT)
@@ -148,7 +149,7 @@ def _damaged(
             except (OSError, pa.ArrowException) as cause:
                 what = f"is damaged: {first_line(cause)}"
         table = place.address(dataset.name)
-        return StoreError(
+        return DamagedError(
             f"The file {path} of the dataset {dataset.name} {what}. Restore it from a backup. "
             f"Without one, delete it, drop it from the log with deltalake.DeltaTable({table!r})"
             ".repair(), and run again: what it held is fetched or computed anew."
@@ -160,5 +161,11 @@ def _damaged(
 
 
 def first_line(error: Exception) -> str:
-    """What an error of a library says, for the middle of a sentence."""
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    """What an error of a library says, for the middle of a sentence.
+
+    Its first line, and the causes that the Delta library hangs below it with arrows, in colour.
+    """
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()
+    first = lines[0] if lines else type(error).__name__
+    causes = [line.strip().lstrip("↳ ") for line in lines[1:] if line.strip().startswith("↳")]
+    return ": ".join([first.rstrip(" :."), *causes]).rstrip(".")

@@ -12,6 +12,7 @@ from flows.show import NothingToShowError
 from tasks.runs import RunError
 from tasks.sessions import SessionError
 from tasks.sources import SourceError
+from tasks.storage.facts import DamagedError
 from tasks.store import StoreError
 
 
@@ -26,7 +27,8 @@ def answer(error: BaseException, *, debug: bool = False) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    "kind", [Refused, ConfigError, RunError, SessionError, SourceError, NothingToShowError]
+    "kind",
+    [Refused, ConfigError, RunError, SessionError, SourceError, NothingToShowError, DamagedError],
 )
 def test_what_a_person_must_change_is_refused(kind: type[Exception]) -> None:
     assert answer(kind("the date [x] is wrong")) == (

@@ -18,6 +18,7 @@ from deltalake import DeltaTable
 
 from tasks.schemas import SCHEMA_VERSION
 from tasks.storage import delta, places
+from tasks.storage.facts import DamagedError
 from tasks.store import Store, StoreError
 from tests.tasks.store_rows import NIGHT, bar, bars, losses
 
@@ -69,6 +70,7 @@ def test_a_read_only_store_simulated(store: Store, monkeypatch: pytest.MonkeyPat
 
 ON_A_READ_ONLY_DISK = """
 import sys
+from tasks.storage.facts import DamagedError
 from tasks.store import Store, StoreError
 from tests.tasks.store_rows import NIGHT, bar, bars, losses
 
@@ -94,6 +96,7 @@ ON_A_FULL_DISK = """
 import sys
 import numpy as np, pyarrow as pa
 from tasks.storage import places
+from tasks.storage.facts import DamagedError
 from tasks.store import Store, StoreError
 from tests.tasks.store_rows import NIGHT, SESSION, bar, bars
 
@@ -180,7 +183,7 @@ def test_a_truncated_file_is_named_and_the_remedy_works(store: Store, keep: int)
         lambda: store.history("bars", instruments=["IBM"]),
         lambda: store.commit_facts("bars", bars(bar(2.0, instrument="IBM")), now=NIGHT),
     ):
-        with pytest.raises(StoreError, match=expected):
+        with pytest.raises(DamagedError, match=expected):
             act()
     assert store.read("bars", instruments=["AAPL"])["close"].to_pylist() == [1.0]
     assert store.read("actions").num_rows == 0
