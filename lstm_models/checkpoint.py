@@ -20,8 +20,8 @@ from safetensors.numpy import save as save_tensors
 from lstm_models.fleet import Fleet
 from lstm_models.fleet_config import FleetConfig
 
-FORMAT, VERSION = "fleetcast fleet", 1
-_FLEET = ("center", "spread", "skip", "scale", "recurrence", "head")
+FORMAT, VERSION = "fleetcast fleet", 2
+_FLEET = ("center", "spread", "skip", "scale", "edges", "recurrence", "head")
 
 Tensors = Mapping[str, NDArray[np.generic]]
 
@@ -65,7 +65,7 @@ def load(data: bytes, source: str = "checkpoint") -> tuple[Fleet, Tensors, Mappi
         source: what to call it in an error.
 
     Raises:
-        CheckpointError: for a truncated, changed or foreign file, or a newer version of the format.
+        CheckpointError: for a truncated, changed or foreign file, or another version of the format.
     """
     remedy = "delete it, and the next run trains again"
     try:
@@ -88,6 +88,10 @@ def load(data: bytes, source: str = "checkpoint") -> tuple[Fleet, Tensors, Mappi
             f"{source} has format version {version}, this code reads up to {VERSION}: "
             "use the newer fleetcast that wrote it"
         )
+    if isinstance(version, int) and version < VERSION:
+        raise CheckpointError(
+            f"{source} has format version {version}, this code reads {VERSION}: {remedy}"
+        )
     if digest != _digest(text, tensors):
         raise CheckpointError(f"{source} was changed after it was written: {remedy}")
     fleet = Fleet(
@@ -97,6 +101,7 @@ def load(data: bytes, source: str = "checkpoint") -> tuple[Fleet, Tensors, Mappi
         spread=tensors.pop("spread"),
         skip=tensors.pop("skip"),
         scale=tensors.pop("scale"),
+        edges=tensors.pop("edges"),
         recurrence=tensors.pop("recurrence"),
         head=tensors.pop("head"),
     )

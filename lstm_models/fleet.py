@@ -15,26 +15,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_models.fleet_config import FleetConfig
+from lstm_models.linear_path import linear_path
 from lstm_models.networks import Array, fold_scaling, keras_member
+from lstm_models.responses import RESPONSES
 from lstm_models.scaling import Scaler
 from lstm_models.updates import prediction_program
 
 Floats = NDArray[np.float64]
 ROW_STEP = 512
 """Row counts are rounded up to a multiple of this, so that a longer history seldom recompiles."""
-PREDICTED_WINDOWS = 64
-"""Windows per lane in one prediction program."""
+PREDICTED_WINDOWS = 16
+"""Windows per lane in one prediction program: few, since a night asks for one, and a fold for some
+hundreds."""
 
 
 @dataclass(frozen=True)
 class LaneReport:
-    """How the training of one lane went; MSEs are in units of the member's residual variance."""
+    """How the training of one lane went.
+
+    Losses are those of the early-stop rows: MSEs in units of the member's residual variance, or
+    cross-entropies in nats. `history` has (updates, loss) at every check.
+    """
 
     status: str
     updates: int
     best_update: int
-    initial_mse: float
-    best_mse: float
+    initial_loss: float
+    best_loss: float
     history: tuple[tuple[int, float], ...]
 
 
@@ -45,10 +52,12 @@ class Fleet:
     Attributes:
         names: of the members, in order.
         center, spread: of the features, `(member, feature)`.
-        skip: linear path on raw features, intercept last, `(member, feature + 1, lead)`.
-        scale: of the residuals, `(member, lead)`.
-        recurrence: `(member, seed, units + feature + 1, 4·units)`.
-        head: `(member, seed, units + 1, lead)`.
+        skip: linear path on raw features, intercept last, `(member, feature + 1, output)`: means,
+            or logits.
+        scale: of the outputs, `(member, output)`: of the residuals, or 1 for logits.
+        edges: upper edges of all classes but the last, `(member, class − 1)`; none for means.
+        recurrence: `(member, seed, direction, units + feature + 1, 4·units)`.
+        head: `(member, seed, direction·units + 1, output)`.
         reports: per member and seed; empty for a fleet that was loaded.
     """
 
@@ -58,6 +67,7 @@ class Fleet:
     spread: Floats
     skip: Floats
     scale: Floats
+    edges: Floats
     recurrence: Array
     head: Array
     reports: tuple[tuple[LaneReport, ...], ...] = ()
@@ -90,6 +100,7 @@ class Fleet:
             spread=self.spread[at],
             skip=self.skip[at],
             scale=self.scale[at],
+            edges=self.edges[at],
             recurrence=self.recurrence[at],
             head=self.head[at],
             reports=tuple(self.reports[i] for i in at) if self.reports else (),
@@ -113,12 +124,13 @@ class Fleet:
             for _, dense in lanes:
                 dense[1] += self.skip[i, -1].astype(np.float32)
             skip = None
-        return keras_member(lanes, skip, name="".join(c if c.isalnum() else "_" for c in name))
+        model_name = "".join(c if c.isalnum() else "_" for c in name)
+        return keras_member(lanes, skip, kind=self.config.kind, name=model_name)
 
     def predict(
         self, inputs: NDArray[np.floating], series: Sequence[int], cutoffs: NDArray[np.integer]
     ) -> Floats:
-        """The ungated mean at each cutoff, from a window of `lookback` rows that ends there.
+        """The ungated forecast at each cutoff, from a window of `lookback` rows that ends there.
 
         Args:
             inputs: raw features `(series, row, feature)`; rows up to a cutoff are read, none
@@ -127,8 +139,9 @@ class Fleet:
             cutoffs: `(member, window)`, rows; −1 asks for nothing there.
 
         Returns:
-            `(member, window, lead)`, in target units; NaN where the cutoff is −1 or where the
-            window holds a value that is not finite.
+            `(member, window, output)`: means per lead in target units; the probability of a rise;
+            or the probability of every class. NaN where the cutoff is −1 or where the window holds
+            a value that is not finite.
 
         Raises:
             ValueError: if a cutoff has fewer than `lookback` rows up to it, or is no row at all.
@@ -145,53 +158,53 @@ class Fleet:
                 f"{int(cutoffs[asked].min())}"
             )
         series_of = np.asarray(series)
-        leads = self.scale.shape[1]
-        predictions = np.full((*cutoffs.shape, leads), np.nan)
-        program = prediction_program(self.config.lookback)
-        lanes = [(m, s) for m in range(len(self.names)) for s in range(self.config.seeds)]
-        columns = range(0, cutoffs.shape[1], PREDICTED_WINDOWS)
-        residual = np.zeros((*cutoffs.shape, leads))
-        for block in _blocks(lanes, self.config.width):
-            padded = np.zeros(
-                (self.config.width, rounded(inputs.shape[1]), inputs.shape[2] + 1), np.float32
-            )
-            for place, (m, _) in enumerate(block):
-                scaler = Scaler(self.center[m], self.spread[m])
-                padded[place] = scaled_rows(inputs[series_of[m]], scaler, padded.shape[1])
-            recurrence = stacked([self.recurrence[m, s] for m, s in block], self.config.width)
-            head = stacked([self.head[m, s] for m, s in block], self.config.width)
-            for first in columns:
-                chunk = slice(first, first + PREDICTED_WINDOWS)
-                starts = np.zeros((self.config.width, PREDICTED_WINDOWS), np.int32)
-                for place, (m, _) in enumerate(block):
-                    wanted = cutoffs[m, chunk]
-                    starts[place, : len(wanted)] = np.maximum(wanted - self.config.lookback + 1, 0)
-                outputs = np.asarray(program(recurrence, head, padded, starts), np.float64)
-                for place, (m, _) in enumerate(block):
-                    width = len(cutoffs[m, chunk])
-                    residual[m, chunk] += outputs[place, :width] / self.config.seeds
+        response = RESPONSES[self.config.kind]
+        linear = np.zeros((*cutoffs.shape, self.scale.shape[1]))
         for m, row in enumerate(series_of):
-            at = cutoffs[m][asked[m]]
-            linear = linear_path(inputs[row, at], self.skip[m])
-            whole = _whole_windows(inputs[row], at, self.config.lookback)
-            mean = linear + residual[m][asked[m]] * self.scale[m]
-            predictions[m, asked[m]] = np.where(whole[:, None], mean, np.nan)
+            linear[m, asked[m]] = linear_path(inputs[row, cutoffs[m][asked[m]]], self.skip[m])
+        average = np.zeros_like(linear)
+        for m, chunk, outputs in self._outputs(inputs, series_of, cutoffs):
+            with np.errstate(invalid="ignore"):  # what is infinite is no forecast: see below
+                forecast = response.of_lane(linear[m, chunk], outputs)
+            average[m, chunk] += forecast / self.config.seeds
+        predictions = np.full_like(linear, np.nan)
+        for m, row in enumerate(series_of):
+            forecast = response.of_member(linear[m], average[m], self.scale[m])[asked[m]]
+            whole = _whole_windows(inputs[row], cutoffs[m][asked[m]], self.config.lookback)
+            predictions[m, asked[m]] = np.where(whole[:, None], forecast, np.nan)
         return predictions
 
+    def _outputs(
+        self,
+        inputs: NDArray[np.floating],
+        series_of: NDArray[np.integer],
+        cutoffs: NDArray[np.integer],
+    ) -> Iterator[tuple[int, slice, Floats]]:
+        """Raw outputs of every lane: member, which of its windows, and `(window, output)`.
 
-def linear_path(features: NDArray[np.floating], coefficients: Floats) -> Floats:
-    """Linear map `(row, feature)` to `(row, lead)`; `coefficients (feature + 1, lead)`.
-
-    Summed column by column: a matrix product may round a row differently when the number of rows
-    changes, and a forecast must not depend on how many are asked for at once. A column whose
-    coefficients are zero is not read, so that what it holds, or lacks, does not matter.
-    """
-    total = np.broadcast_to(coefficients[-1], (len(features), coefficients.shape[1])).copy()
-    for column, slopes in zip(features.T.astype(np.float64), coefficients[:-1], strict=True):
-        if np.any(slopes):
-            with np.errstate(invalid="ignore"):  # ∞ − ∞ is unknown, as it should be
-                total += column[:, None] * slopes
-    return total
+        Of a series only the rows that its windows reach are scaled and sent: tonight's forecast of
+        a long history reads one window.
+        """
+        program, width = prediction_program(self.config.lookback), self.config.width
+        first, longest = _reach(cutoffs, self.config.lookback)
+        lanes = [(m, s) for m in range(len(self.names)) for s in range(self.config.seeds)]
+        for block in _blocks(lanes, width):
+            padded = np.zeros((width, rounded(longest), inputs.shape[2] + 1), np.float32)
+            for place, (m, _) in enumerate(block):
+                scaler = Scaler(self.center[m], self.spread[m])
+                reached = inputs[series_of[m], first[m] : first[m] + longest]
+                padded[place] = scaled_rows(reached, scaler, padded.shape[1])
+            recurrence = stacked([self.recurrence[m, s] for m, s in block], width)
+            head = stacked([self.head[m, s] for m, s in block], width)
+            for begin in range(0, cutoffs.shape[1], PREDICTED_WINDOWS):
+                chunk = slice(begin, begin + PREDICTED_WINDOWS)
+                starts = np.zeros((width, PREDICTED_WINDOWS), np.int32)
+                for place, (m, _) in enumerate(block):
+                    wanted = cutoffs[m, chunk] - self.config.lookback + 1 - first[m]
+                    starts[place, : len(wanted)] = np.maximum(wanted, 0)
+                outputs = np.asarray(program(recurrence, head, padded, starts), np.float64)
+                for place, (m, _) in enumerate(block):
+                    yield m, chunk, outputs[place, : len(cutoffs[m, chunk])]
 
 
 def rounded(count: int, step: int = ROW_STEP) -> int:
@@ -214,6 +227,14 @@ def stacked(arrays: Sequence[Array], width: int) -> Array:
     stacked = np.zeros((width, *arrays[0].shape), np.float32)
     stacked[: len(arrays)] = arrays
     return stacked
+
+
+def _reach(cutoffs: NDArray[np.integer], lookback: int) -> tuple[NDArray[np.integer], int]:
+    """First row that the windows of each member reach, and how many rows the longest reach has."""
+    last = cutoffs.max(axis=1)
+    earliest = np.where(cutoffs >= 0, cutoffs, last[:, None]).min(axis=1)
+    first = np.maximum(earliest - lookback + 1, 0)
+    return first, int(np.max(last - first, initial=0)) + 1
 
 
 def _blocks(lanes: Sequence[tuple[int, int]], width: int) -> Iterator[Sequence[tuple[int, int]]]:

@@ -9,8 +9,9 @@ recurrent kernel, then the input kernel, then the bias, which is met by a consta
 
 Why the input product stands inside the loop and the gates are computed again on the way back,
 where cuDNN does neither: on a CPU the loop is bound by memory traffic, not by arithmetic. Reading
-`feature` numbers a step instead of `4·units`, and storing only h and c, is 1.8 times as fast
-(benchmarks/recurrence.py).
+`feature` numbers a step instead of `4·units`, and storing only h and c, is twice as fast
+(benchmarks/recurrence.py). And why the loops write their states into one array that they carry:
+XLA updates it in place, while the stacked outputs of a scan are copied once more.
 """
 
 from __future__ import annotations
@@ -29,42 +30,33 @@ def with_bias(inputs: Tensor) -> Tensor:
     return ops.concatenate([inputs, ops.ones_like(inputs[..., :1])], axis=-1)
 
 
-def _gate_constants(units: int) -> tuple[Tensor, Tensor]:
-    """Scale and offset that turn one tanh into all four gates: sigmoid(z) = ½ tanh(z/2) + ½."""
-    scale = np.full(4 * units, 0.5, np.float32)
-    offset = np.full(4 * units, 0.5, np.float32)
-    scale[2 * units : 3 * units] = 1.0
-    offset[2 * units : 3 * units] = 0.0
-    return ops.convert_to_tensor(scale), ops.convert_to_tensor(offset)
-
-
 def forward(inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Run every lane over its windows.
+    """Run every lane over its windows, from zero states.
 
     Args:
         inputs: `(time, lane, window, feature + 1)`, see `with_bias`.
         weights: `(lane, units + feature + 1, 4·units)`.
 
     Returns:
-        Hidden states and cell states, `(time, lane, window, units)` each, from zero states.
+        Hidden states and cell states, `(time + 1, lane, window, units)` each: the zeros that
+        every window starts from, then the states after each step.
 
     Source: Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000).
     """
+    steps, lanes, windows, _ = inputs.shape
     units = weights.shape[-1] // 4
-    scale, offset = _gate_constants(units)
 
-    def step(carry: tuple[Tensor, Tensor], x: Tensor) -> tuple[Any, Any]:
-        hidden, cell = carry
-        z = ops.matmul(ops.concatenate([hidden, x], axis=-1), weights)
-        gates = ops.tanh(z * scale) * scale + offset
-        enter, forget = gates[..., :units], gates[..., units : 2 * units]
-        candidate, leave = gates[..., 2 * units : 3 * units], gates[..., 3 * units :]
+    def step(time: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        hidden, cell, all_hidden, all_cell = state
+        seen = ops.concatenate([hidden, _at(inputs, time)], axis=-1)
+        enter, forget, candidate, leave = _gates(_squashed(seen, weights))
         cell = forget * cell + enter * candidate
         hidden = leave * ops.tanh(cell)
-        return (hidden, cell), (hidden, cell)
+        return hidden, cell, _put(all_hidden, time + 1, hidden), _put(all_cell, time + 1, cell)
 
-    zero = ops.zeros((*inputs.shape[1:3], units), dtype=inputs.dtype)
-    _, (hidden, cell) = ops.scan(step, (zero, zero), inputs)
+    zero = ops.zeros((lanes, windows, units), dtype=inputs.dtype)
+    states = ops.zeros((steps + 1, lanes, windows, units), dtype=inputs.dtype)
+    _, _, hidden, cell = ops.fori_loop(0, steps, step, (zero, zero, states, states))
     return hidden, cell
 
 
@@ -78,39 +70,72 @@ def backward(
         weights: as given to `forward`.
         hidden: hidden states that `forward` returned.
         cell: cell states that `forward` returned.
-        gradient: of the loss by `hidden`, `(time, lane, window, units)`.
+        gradient: of the loss by the hidden state after each step, `(time, lane, window, units)`.
 
     Returns:
         Gradient of the loss by `weights`, in its shape. Lanes never mix.
 
     Source: Werbos (1990), written out for the LSTM.
     """
-    units = weights.shape[-1] // 4
-    scale, offset = _gate_constants(units)
+    steps, units = inputs.shape[0], weights.shape[-1] // 4
     recurrent = ops.transpose(weights[:, :units], (0, 2, 1))
-    zero = ops.zeros_like(hidden[:1])
-    before = ops.concatenate([zero, hidden[:-1]], axis=0)
-    cell_before = ops.concatenate([zero, cell[:-1]], axis=0)
 
-    def step(carry: tuple[Tensor, Tensor, Tensor], x: tuple[Tensor, ...]) -> tuple[Any, Any]:
-        d_hidden, d_cell, d_weights = carry
-        features, h_before, c_before, c, upstream = x
-        seen = ops.concatenate([h_before, features], axis=-1)
-        tanh = ops.tanh(ops.matmul(seen, weights) * scale)
-        gates = tanh * scale + offset
-        enter, forget = gates[..., :units], gates[..., units : 2 * units]
-        candidate, leave = gates[..., 2 * units : 3 * units], gates[..., 3 * units :]
-        tanh_c = ops.tanh(c)
-        d_hidden = d_hidden + upstream
-        d_cell = d_cell + d_hidden * leave * (1.0 - tanh_c * tanh_c)
-        d_gates = ops.concatenate(
-            [d_cell * candidate, d_cell * c_before, d_cell * enter, d_hidden * tanh_c], axis=-1
-        )
-        d_z = d_gates * ((1.0 - tanh * tanh) * (scale * scale))
+    def step(back: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        d_hidden, d_cell, d_weights = state
+        time = steps - 1 - back
+        seen = ops.concatenate([_at(hidden, time), _at(inputs, time)], axis=-1)
+        squashed = _squashed(seen, weights)
+        enter, forget, candidate, leave = _gates(squashed)
+        tanh_cell = ops.tanh(_at(cell, time + 1))
+        d_hidden = d_hidden + _at(gradient, time)
+        d_cell = d_cell + d_hidden * leave * (1.0 - tanh_cell * tanh_cell)
+        d_gates = (d_cell * candidate, d_cell * _at(cell, time), d_cell * enter)
+        slopes = _slopes(squashed)
+        pairs = zip((*d_gates, d_hidden * tanh_cell), slopes, strict=True)
+        d_z = ops.concatenate([d_gate * slope for d_gate, slope in pairs], axis=-1)
         d_weights = d_weights + ops.matmul(ops.transpose(seen, (0, 2, 1)), d_z)
-        return (ops.matmul(d_z, recurrent), d_cell * forget, d_weights), None
+        return ops.matmul(d_z, recurrent), d_cell * forget, d_weights
 
-    start = (zero[0], zero[0], ops.zeros_like(weights))
-    xs = (inputs, before, cell_before, cell, gradient)
-    (_, _, d_weights), _ = ops.scan(step, start, xs, reverse=True)
+    zero = ops.zeros_like(hidden[0])
+    start = (zero, zero, ops.zeros_like(weights))
+    _, _, d_weights = ops.fori_loop(0, steps, step, start)
     return d_weights
+
+
+def _squashed(seen: Tensor, weights: Tensor) -> Tensor:
+    """One tanh for all four gates, `(lane, window, 4·units)`: sigmoid(z) = ½ tanh(z/2) + ½."""
+    halves = np.full(weights.shape[-1], 0.5, np.float32)
+    halves[_quarter(weights, 2)] = 1.0
+    return ops.tanh(ops.matmul(seen, weights) * halves)
+
+
+def _gates(squashed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Input gate, forget gate, candidate and output gate, `(lane, window, units)` each."""
+    enter, forget, candidate, leave = (squashed[..., _quarter(squashed, i)] for i in range(4))
+    return 0.5 * enter + 0.5, 0.5 * forget + 0.5, candidate, 0.5 * leave + 0.5
+
+
+def _slopes(squashed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Derivative of each gate by its own sum, `(lane, window, units)` each."""
+    enter, forget, candidate, leave = (
+        1.0 - part * part for part in (squashed[..., _quarter(squashed, i)] for i in range(4))
+    )
+    return 0.25 * enter, 0.25 * forget, candidate, 0.25 * leave
+
+
+def _quarter(array: Tensor, index: int) -> slice:
+    """Which entries of the last axis belong to a gate."""
+    units = array.shape[-1] // 4
+    return slice(index * units, (index + 1) * units)
+
+
+def _at(array: Tensor, time: Tensor) -> Tensor:
+    """`array[time]`, as the slice that XLA reads in place."""
+    _, lanes, windows, columns = array.shape
+    piece = ops.slice(array, (time, 0, 0, 0), (1, lanes, windows, columns))
+    return ops.reshape(piece, (lanes, windows, columns))
+
+
+def _put(array: Tensor, time: Tensor, piece: Tensor) -> Tensor:
+    """`array` with `array[time]` replaced, in place."""
+    return ops.slice_update(array, (time, 0, 0, 0), piece[None])

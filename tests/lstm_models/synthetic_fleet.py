@@ -1,4 +1,4 @@
-"""Small fleets on made-up series that have something to learn; tests share their two configs."""
+"""Small fleets on made-up series that have something to learn; tests share their configs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm_models.classes import labels, quantile_edges
 from lstm_models.fleet import Fleet
-from lstm_models.fleet_config import FleetConfig
+from lstm_models.fleet_config import KINDS, FleetConfig, Kind
 from lstm_models.training import Member, fit
 
 Floats = NDArray[np.float64]
@@ -29,6 +30,12 @@ CONFIG = FleetConfig(
     width=4,
 )
 PLAIN = replace(CONFIG, skip=False, seeds=1)
+CONFIGS: dict[Kind, FleetConfig] = {
+    "many_to_many": CONFIG,
+    "direction": replace(CONFIG, kind="direction"),
+    "quantile_class": replace(CONFIG, kind="quantile_class", learning_rate=0.02, patience=6),
+}
+assert tuple(CONFIGS) == KINDS
 
 
 def panel(series: int, rows: int = ROWS) -> tuple[Floats, Floats]:
@@ -48,9 +55,37 @@ def panel(series: int, rows: int = ROWS) -> tuple[Floats, Floats]:
     return inputs, targets
 
 
-def members(series: Sequence[int]) -> list[Member]:
+def returns(series: int, rows: int = ROWS) -> tuple[Floats, Floats]:
+    """Inputs of `panel`, and returns `(series, row, 1)` whose sign and size they tell a lot of."""
+    inputs, _ = panel(series, rows)
+    targets = np.empty((series, rows, 1))
+    for place in range(series):
+        noise = np.random.default_rng(1000 + place).normal(size=rows)
+        x = inputs[place, :, 0]
+        before = np.r_[0.0, x[:-1]]
+        targets[place, :, 0] = 0.01 * (np.tanh(3.0 * x + before) + 0.3 * noise)
+    return inputs, targets
+
+
+def data_of(kind: Kind, series: int, rows: int = ROWS) -> tuple[Floats, Floats]:
+    """Inputs and targets that a kind is trained on."""
+    return panel(series, rows) if kind == "many_to_many" else returns(series, rows)
+
+
+def edges_of(kind: Kind, targets: Floats) -> tuple[float, ...]:
+    """Edges of the classes of one series, from its fit rows `(row, 1)`."""
+    if kind == "many_to_many":
+        return ()
+    return (0.0,) if kind == "direction" else tuple(quantile_edges(targets[slice(*FIT), 0], 10))
+
+
+def members(series: Sequence[int], kind: Kind = "many_to_many") -> list[Member]:
     """Member `m3` stands for series 3."""
-    return [Member(f"m{place}", place, FIT, EARLY_STOP) for place in series]
+    targets = data_of(kind, max(series) + 1)[1]
+    return [
+        Member(f"m{place}", place, FIT, EARLY_STOP, edges_of(kind, targets[place]))
+        for place in series
+    ]
 
 
 def linear(inputs: Floats, targets: Floats, stop: int = FIT[1]) -> Floats:
@@ -69,17 +104,36 @@ def mean_only(inputs: Floats, targets: Floats) -> Floats:
     return skip
 
 
+def log_frequencies(kind: Kind, targets: Floats) -> Floats:
+    """Logits of the training frequencies and no slopes, `(series, feature + 1, output)`."""
+    outputs = CONFIGS[kind].outputs(1)
+    skip = np.zeros((len(targets), FEATURES + 1, outputs))
+    for place, returned in enumerate(targets):
+        found = labels(returned[slice(*FIT)], edges_of(kind, returned))
+        counts = np.array([np.sum(found == label) for label in range(max(outputs, 2))]) + 0.5
+        logits = np.log(counts / counts.sum())
+        skip[place, -1] = logits[1:] - logits[0] if outputs == 1 else logits
+    return skip
+
+
+def skip_of(config: FleetConfig, inputs: Floats, targets: Floats) -> Floats:
+    """The linear path of every series."""
+    if config.classes:
+        return log_frequencies(config.kind, targets)
+    return (linear if config.skip else mean_only)(inputs, targets)
+
+
 def trained(
     series: Sequence[int], config: FleetConfig = CONFIG, data: tuple[Floats, Floats] | None = None
 ) -> Fleet:
     """The fleet of these series, its skip path fitted where the config has one."""
-    inputs, targets = data or panel(max(series) + 1)
-    skip = (linear if config.skip else mean_only)(inputs, targets)
-    return fit(inputs, targets, members(series), skip[list(series)], config)
+    inputs, targets = data or data_of(config.kind, max(series) + 1)
+    skip = skip_of(config, inputs, targets)
+    return fit(inputs, targets, members(series, config.kind), skip[list(series)], config)
 
 
 def parameters(fleet: Fleet, name: str) -> bytes:
     """Every fitted bit of a member, and how its training went."""
     one = fleet.select([name])
-    arrays = (one.center, one.spread, one.skip, one.scale, one.recurrence, one.head)
+    arrays = (one.center, one.spread, one.skip, one.scale, one.edges, one.recurrence, one.head)
     return b"".join(array.tobytes() for array in arrays) + repr(one.reports).encode()

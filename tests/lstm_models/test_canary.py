@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from lstm_models.fleet import Fleet
+from lstm_models.fleet_config import CLASSES, Kind
 from lstm_models.training import fit
 from tests.lstm_models.synthetic_fleet import (
     CONFIG,
+    CONFIGS,
     EARLY_STOP,
     FIT,
     ROWS,
@@ -17,6 +19,8 @@ from tests.lstm_models.synthetic_fleet import (
     members,
     panel,
     parameters,
+    returns,
+    skip_of,
     trained,
 )
 
@@ -46,6 +50,25 @@ def test_what_comes_after_the_early_stop_rows_changes_no_bit(fleet: Fleet, value
         assert parameters(other, name) == parameters(fleet, name)
 
 
+@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("value", CORRUPTIONS)
+def test_what_comes_after_the_early_stop_rows_changes_no_class_network(
+    kind: Kind, value: float
+) -> None:
+    inputs, targets = returns(2)
+    config = replace(CONFIGS[kind], max_updates=8)
+    honest = trained(range(2), config, (inputs, targets))
+    skip = skip_of(config, inputs, targets)
+    targets[:, EARLY_STOP[1] :], inputs[:, EARLY_STOP[1] :] = value, value
+    other = fit(inputs, targets, members(range(2), kind), skip, config)
+    for name in other.names:
+        assert parameters(other, name) == parameters(honest, name)
+    targets[:, EARLY_STOP[1] - 1], inputs[:, EARLY_STOP[1] - 1] = -1.0, 1.0
+    peeking = fit(inputs, targets, members(range(2), kind), skip, config)
+    for one, two in zip(peeking.reports, honest.reports, strict=True):
+        assert one[0].history != two[0].history
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1e30])
 def test_what_comes_after_the_fit_rows_changes_no_scaler(fleet: Fleet, value: float) -> None:
     data = corrupted(FIT[1], value, targets_from=EARLY_STOP[1])
@@ -61,7 +84,7 @@ def test_early_stop_rows_decide_only_when_to_stop(fleet: Fleet) -> None:
     same_stop = []
     for place, pair in enumerate(zip(fleet.reports, other.reports, strict=True)):
         for seed, (one, two) in enumerate(zip(*pair, strict=True)):
-            assert one.initial_mse != two.initial_mse
+            assert one.initial_loss != two.initial_loss
             equal = (
                 fleet.recurrence[place, seed].tobytes() == other.recurrence[place, seed].tobytes()
             )

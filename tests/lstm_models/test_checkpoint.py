@@ -3,6 +3,7 @@
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ from safetensors.numpy import save as save_tensors
 from lstm_models import checkpoint
 from lstm_models.checkpoint import VERSION, CheckpointError, load, save
 from lstm_models.fleet import Fleet
-from lstm_models.fleet_config import FleetConfig
+from lstm_models.fleet_config import CLASSES, KINDS, FleetConfig, Kind
+from tests.lstm_models.synthetic_fleet import CONFIGS, data_of, trained
 
 CONFIG = FleetConfig(units=2, lookback=8, burn_in=2, learning_rate=0.1 + 0.2, seeds=2)
 NOTES = {"cutoff": "2020-01-31", "levels": [0.8, 0.1 + 0.2], "nested": {"b": 1, "a": None}}
-FIELDS = ("center", "spread", "skip", "scale", "recurrence", "head")
+FIELDS = ("center", "spread", "skip", "scale", "edges", "recurrence", "head")
 
 
 def example() -> tuple[Fleet, dict[str, np.ndarray]]:
@@ -34,7 +36,8 @@ def example() -> tuple[Fleet, dict[str, np.ndarray]]:
         spread=draw(4),
         skip=draw(5, 2),
         scale=draw(2),
-        recurrence=draw(2, 7, 8).astype(np.float32),
+        edges=np.zeros((3, 0)),
+        recurrence=draw(2, 1, 7, 8).astype(np.float32),
         head=draw(2, 3, 2).astype(np.float32),
     )
     fleet.center[0, :3] = [np.nan, -0.0, np.inf]
@@ -75,6 +78,25 @@ def test_what_was_saved_is_loaded_to_the_bit() -> None:
         assert tensors[name].dtype == expected.dtype
     assert notes == NOTES
     assert save(loaded, tensors, notes) == DATA
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_trained_fleet_of_every_kind_comes_back_to_the_bit(kind: Kind) -> None:
+    fleet = trained([0, 1], replace(CONFIGS[kind], max_updates=8))
+    data = save(fleet)
+    loaded, _, _ = load(data)
+    assert loaded.config == fleet.config
+    assert loaded.config.kind == kind
+    inputs, _ = data_of(kind, 2)
+    cutoffs = np.tile(np.arange(150, 190), (2, 1))
+    expected = fleet.predict(inputs, [0, 1], cutoffs)
+    assert loaded.predict(inputs, [0, 1], cutoffs).tobytes() == expected.tobytes()
+    for field in FIELDS:
+        assert getattr(loaded, field).tobytes() == getattr(fleet, field).tobytes()
+    assert loaded.edges.shape == (2, max(CLASSES.get(kind, 1) - 1, 0))
+    for changed in (data[:-1], data[:-1] + bytes([data[-1] ^ 1]), b"x" + data):
+        with pytest.raises(CheckpointError, match="the next run trains again"):
+            load(changed)
 
 
 def test_the_same_fleet_gives_the_same_bytes() -> None:
@@ -130,6 +152,13 @@ def test_a_newer_version_is_named_with_the_remedy() -> None:
     message = f"has format version {VERSION + 1}, .* up to {VERSION}: use the newer fleetcast"
     with pytest.raises(CheckpointError, match=message):
         load(newer)
+
+
+def test_an_older_version_is_named_with_the_remedy() -> None:
+    older = rewritten(lambda header: header.update(version=VERSION - 1))
+    message = f"has format version {VERSION - 1}, this code reads {VERSION}: delete it, and the"
+    with pytest.raises(CheckpointError, match=message):
+        load(older)
 
 
 @pytest.mark.parametrize("version", ["2", None, [1]])
