@@ -14,6 +14,7 @@ from tasks.report.charts import data_uri
 from tasks.report.page import run_picture
 from tasks.report.run_view import view_run
 from tasks.report.score_tables import method_name
+from tasks.report.topics import topic
 from tasks.runs import PinnedRun
 from tasks.store import Store
 
@@ -51,16 +52,17 @@ def health(ingested: Ingested) -> None:
 
 
 def scores_and_forecasts(config: FleetcastConfig, run: PinnedRun) -> None:
-    """Pooled skill by target and method, and the picture of the forecasts."""
+    """Pooled skill by target, kind and method, and the picture of the forecasts."""
     store = Store.open(config.store.url)
     view = view_run(store, run.run_id)
     scores = [
         {
-            "target": one.target,
+            "forecast": topic(one.target, one.kind).heading,
             "method": method_name(one.method),
             "skill": None if one.skill is None else round(one.skill, 4),
             "against": method_name(one.baseline),
-            "mean squared error": float(f"{one.mse:.4g}"),
+            "score": "mean squared error" if one.log_loss is None else "log loss",
+            "value": float(f"{one.mse if one.log_loss is None else one.log_loss:.4g}"),
             "pairs": one.pairs,
             "instruments": one.instruments,
         }
@@ -68,12 +70,12 @@ def scores_and_forecasts(config: FleetcastConfig, run: PinnedRun) -> None:
     ]
     described = (
         f"Session **{run.session}**. Out of sample, pooled over instruments, folds and leads; "
-        "skill is 1 - error / error of the default baseline on the same pairs."
+        "skill is 1 - score / score of the default baseline on the same pairs."
     )
     create_table_artifact(scores, key="scores", description=described)
     picture = data_uri(run_picture(store, run_id=run.run_id))
     create_markdown_artifact(
         f"![Forecasts of session {run.session}]({picture})",
         key="forecasts",
-        description=f"Means and intervals from session {run.session} on.",
+        description=f"What is forecast from session {run.session} on.",
     )

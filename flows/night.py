@@ -33,11 +33,12 @@ class Counts:
 
 @dataclass(frozen=True)
 class Missing:
-    """An instrument and target without a forecast, and why."""
+    """An instrument and target that a kind does not forecast, and why."""
 
     instrument: str
     target: str
     reason: str
+    kind: str = "many_to_many"
 
 
 @dataclass(frozen=True)

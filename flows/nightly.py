@@ -22,7 +22,8 @@ from flows.progress import display, from_children
 from tasks.forecast import ForecastResult
 from tasks.gate import Decision
 from tasks.runs import PinnedRun
-from tasks.train import Model, ShardRequest, TrainResult
+from tasks.shards import ShardRequest
+from tasks.train import Model, TrainResult
 
 SHARDS_AT_ONCE = 8
 """Shards whose tasks run at once in a deployment; processes bound the work itself."""
@@ -214,7 +215,9 @@ def _forecast(
             missing += steps.not_forecast(request, reason)
         else:
             results.append(result)
-            missing += [Missing(m.instrument, m.target, m.reason) for m in result.not_forecast]
+            missing += [
+                Missing(m.instrument, m.target, m.reason, m.kind) for m in result.not_forecast
+            ]
     return results, missing, failures
 
 

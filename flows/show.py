@@ -46,17 +46,26 @@ _NEWEST_OF = {
 
 _COLUMNS = {
     Shown.FORECASTS: (
-        "instrument target lead target_session mean lower upper level volatility method reason"
+        "instrument target kind lead target_session mean lower upper level volatility "
+        "probability_up probabilities method reason"
     ),
-    Shown.SCORES: "instrument target segment fold method lead count mse skill coverage last_cutoff",
+    Shown.SCORES: (
+        "instrument target kind segment fold method lead count mse log_loss skill brier accuracy "
+        "auc rps coverage last_cutoff"
+    ),
     Shown.QUARANTINE: "source instrument session rule reason row known_at",
     Shown.RUNS: "run_id session as_of origin status made_at message",
     Shown.MODELS: (
-        "instrument target refit_session cutoff status best_update early_stop_mse "
+        "instrument target kind refit_session cutoff status best_update early_stop_mse "
         "initial_early_stop_mse reason"
     ),
 }
-"""Columns of the table for people; CSV and JSON have all of them."""
+"""Columns of the table for people, if any row has them; CSV and JSON have all of them."""
+
+_IF_ANY = frozenset(
+    ["volatility", "probability_up", "probabilities", "log_loss", "brier", "accuracy", "auc", "rps"]
+)
+"""Columns of the table that only some kinds fill: left out where no row does."""
 
 
 def select(
@@ -113,23 +122,31 @@ def _check_instruments(store: Store, shown: Shown, instruments: Sequence[str]) -
 
 
 def as_json(rows: pa.Table) -> str:
-    """A list of flat objects whose keys are the columns; dates and instants as ISO text."""
+    """A list of objects whose keys are the columns; dates and instants as ISO text."""
     return json.dumps(_plain(rows), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def as_csv(rows: pa.Table) -> str:
-    """A header line and a line per row; what is absent is empty."""
+    """A header line and a line per row; what is absent is empty, a list is JSON."""
     text = io.StringIO()
     writer = csv.DictWriter(text, rows.column_names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_plain(rows))
+    writer.writerows(
+        {name: json.dumps(v) if isinstance(v, list) else v for name, v in row.items()}
+        for row in _plain(rows)
+    )
     return text.getvalue()
 
 
 def as_table(shown: Shown, rows: pa.Table) -> Table:
     """The main columns, in a table for people."""
     table = Table(title=_title(shown, rows), title_justify="left", header_style="bold")
-    names = [name for name in _COLUMNS[shown].split() if name in rows.column_names]
+    names = [
+        name
+        for name in _COLUMNS[shown].split()
+        if name in rows.column_names
+        and not (name in _IF_ANY and rows[name].null_count == rows.num_rows)
+    ]
     for name in names:
         number = pa.types.is_floating(rows[name].type) or pa.types.is_integer(rows[name].type)
         table.add_column(name, justify="right" if number else "left", overflow="fold")
@@ -198,6 +215,8 @@ def _plain(rows: pa.Table) -> list[dict[str, Any]]:
 
 
 def _json(value: object) -> object:
+    if isinstance(value, list):
+        return [_json(one) for one in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None  # JSON has no infinity
     if isinstance(value, datetime):
@@ -214,4 +233,6 @@ def _cell(value: object) -> str:
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, list):
+        return " ".join(f"{one:.3f}" for one in value)
     return str(value)

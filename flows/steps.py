@@ -24,9 +24,10 @@ from tasks.ingest import IngestReport, ingest
 from tasks.run_forecasts import forecasts_of, lacking
 from tasks.runs import PinnedRun
 from tasks.sessions import Calendars
+from tasks.shards import Shard, ShardRequest, plan_shards
 from tasks.sources import SourceError, open_source
 from tasks.store import Store
-from tasks.train import Model, Shard, ShardRequest, TrainResult, plan_shards, train_shard
+from tasks.train import Model, TrainResult, train_shard
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,8 @@ def complete(config: FleetcastConfig, run: PinnedRun) -> bool:
     """Whether the run had been finished, and its forecasts are all in the store."""
     if not run.reused or run.status != "finished" or run.message is not None:
         return False
-    return not lacking(Store.open(config.store.url), run, config.targets.names)
+    forecasts = config.forecast_settings().forecasts
+    return not lacking(Store.open(config.store.url), run, forecasts)
 
 
 def train(request: ShardRequest) -> TrainResult:
@@ -175,18 +177,19 @@ def without_models(request: ShardRequest, reason: str) -> tuple[Model, ...]:
             status="not_trained",
             reason=reason,
             checkpoint=None,
+            kind=kind,
         )
         for name in request.shard.instruments
-        for target in request.settings.targets.names
+        for kind, target in request.settings.forecasts
     )
 
 
 def not_forecast(request: ShardRequest, reason: str) -> tuple[Missing, ...]:
     """What is missing where forecasting a whole shard failed."""
     return tuple(
-        Missing(name, target, reason)
+        Missing(name, target, reason, kind)
         for name in request.shard.instruments
-        for target in request.settings.targets.names
+        for kind, target in request.settings.forecasts
     )
 
 
@@ -194,7 +197,9 @@ def all_stale(
     config: FleetcastConfig, run: PinnedRun, missing: Sequence[Missing]
 ) -> tuple[str, ...]:
     """What to do where a live run found nothing but old bars: they may be an archive."""
-    pairs = len(config.targets.names) * sum(len(names) for names in run.shards.values())
+    pairs = len(config.forecast_settings().forecasts) * sum(
+        len(names) for names in run.shards.values()
+    )
     stale = sum(one.reason.startswith("stale") for one in missing)
     if run.origin == "backfill" or stale < pairs:
         return ()

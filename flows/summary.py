@@ -8,8 +8,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -21,16 +23,18 @@ from rich.text import Text
 from flows.night import Night, listed, plural
 from flows.prefect_home import Prefect
 from tasks.pooled_skill import PooledSkill, pooled_skill
+from tasks.report.class_tables import edge_texts
 from tasks.report.forecast_fans import annual_bound, annual_volatility
-from tasks.report.panels import HEADINGS
-from tasks.report.run_view import Pair, Row, RunView
-from tasks.report.score_tables import LSTM, mean_mse, method_name, skill_cell
-from tasks.report.typography import count, number, percent
+from tasks.report.missing import by_reason
+from tasks.report.run_view import Key, Row, RunView
+from tasks.report.score_tables import LEARNED, lstm_skill, method_name
+from tasks.report.topics import TOPICS, topic
+from tasks.report.typography import THIN, count, number, percent
 
-MOST_INSTRUMENTS = 40
-"""Instruments in the table on a terminal; the report has all of them."""
-
-_HEADINGS = {**HEADINGS, "log_volatility": "Volatility, a year"}
+MOST_ROWS = 80
+"""Rows in the table on a terminal, of whole instruments; the report has all of them."""
+MOST_REASONS = 10
+"""Lines on what was not forecast; the report has all of them."""
 
 
 def show(
@@ -51,62 +55,82 @@ def show(
     skills = pooled_skill(row for rows in view.scores.values() for row in rows)
     if skills:
         console.print(_skill_table(skills))
-    for line in _lines(night, prefect):
+    for line in (*_why(view.forecasts), *_lines(night, prefect)):
         console.print(line, soft_wrap=True, highlight=False)
 
 
 def as_json(night: Night, view: RunView) -> str:
     """The account and the rows of `forecasts` as one JSON object."""
     account = {field.name: getattr(night, field.name) for field in dataclasses.fields(night)}
-    rows = [dict(row) for pair in sorted(view.forecasts) for row in view.forecasts[pair]]
+    rows = [dict(row) for key in sorted(view.forecasts) for row in view.forecasts[key]]
     return json.dumps({"partial": night.partial, **account, "rows": rows}, default=_plain, indent=2)
 
 
 def _forecast_table(
     night: Night,
-    forecasts: Mapping[Pair, Sequence[Row]],
-    scores: Mapping[Pair, Sequence[Row]],
+    forecasts: Mapping[Key, Sequence[Row]],
+    scores: Mapping[Key, Sequence[Row]],
 ) -> Table:
     leads = sorted({row["lead"] for rows in forecasts.values() for row in rows})
-    horizon = leads[-1] if leads else 0
+    shown = sorted({1, leads[-1]}) if leads else []
     level = next((rows[0]["level"] for rows in forecasts.values() if rows), None)
     title = f"Forecasts from session {night.session}"
     if level is not None:
         title += f", with {percent(level, 0)} intervals"
     table = Table(title=title, title_justify="left", header_style="bold")
-    for name in ("instrument", "target", "method"):
+    for name in ("instrument", "forecast", "method"):
         table.add_column(name)
-    for lead in sorted({1, horizon} - {0}) if leads else ():
+    for lead in shown:
         table.add_column(f"{lead} session{'s' if lead > 1 else ''} ahead", justify="right")
     table.add_column("LSTM's skill", justify="right")
-    names = sorted({instrument for instrument, _ in forecasts})
-    for (instrument, target), rows in sorted(forecasts.items()):
-        if instrument in names[:MOST_INSTRUMENTS]:
-            ends = [row for row in rows if row["lead"] in {1, horizon}]
+    names = sorted({instrument for instrument, *_ in forecasts})
+    most = max(MOST_ROWS // max(len({key[1:] for key in forecasts}), 1), 1)
+    for key, rows in sorted(forecasts.items(), key=lambda item: _place(item[0])):
+        if key[0] in names[:most]:
+            by_lead = {row["lead"]: row for row in rows}
+            skill = lstm_skill(scores.get(key, ()))
             table.add_row(
-                instrument,
-                _HEADINGS.get(target, target),
+                _dated(rows[0], night.session),
+                _heading(*key[1:]),
                 method_name(rows[0]["method"]),
-                *(_span(row) for row in ends),
-                _skill(scores.get((instrument, target), ())),
+                *(_written(by_lead[lead]) if lead in by_lead else "" for lead in shown),
+                Text(skill.text, style=_TONES.get(skill.tone, "")),
             )
-    if len(names) > MOST_INSTRUMENTS:
-        table.caption = f"the first {MOST_INSTRUMENTS} of {len(names):,} instruments"
+    if len(names) > most:
+        table.caption = f"the first {most} of {len(names):,} instruments"
     return table
-
-
-def _skill(scores: Sequence[Row]) -> Text:
-    """The LSTM's skill against the default baseline, before the gate."""
-    baseline = scores[0]["baseline"] if scores else ""
-    cell = skill_cell(mean_mse(scores, LSTM), mean_mse(scores, baseline))
-    return Text(cell.text, style=_TONES.get(cell.tone, ""))
 
 
 _TONES = {"better": "green", "worse": "red"}
 
 
-def _span(row: Row) -> str:
-    """Mean and interval: a return in per cent, or a volatility in per cent a year."""
+def _place(key: Key) -> tuple[str, int]:
+    """By instrument, then in the order of the report."""
+    order = [(one.target, one.kind) for one in TOPICS]
+    return key[0], order.index(key[1:]) if key[1:] in order else len(order)
+
+
+def _heading(target: str, kind: str) -> str:
+    if target == "log_volatility" and kind == "many_to_many":
+        return "Volatility, a year"
+    return topic(target, kind).heading
+
+
+def _dated(row: Row, session: date) -> Text:
+    """The instrument, and where its leads count from if that is not the night's session."""
+    if row["cutoff"] == session:
+        return Text(row["instrument"])
+    return Text.assemble(row["instrument"], (f" from {row['cutoff']}", "yellow"))
+
+
+def _written(row: Row) -> str:
+    """A return in per cent, a volatility in per cent a year, or probabilities."""
+    if row["kind"] == "direction":
+        return f"{percent(row['probability_up'], 1)} for a rise"
+    if row["kind"] == "quantile_class":
+        low, *_, high = (percent(value, 1) for value in row["probabilities"])
+        first, *_, last = (f"{text}{THIN}%" for text in edge_texts(row["edges"]))
+        return f"≤ {first}: {low}, > {last}: {high}"
     if row["target"] == "log_return":
         mean, low, high = (percent(row[name], signed=True) for name in ("mean", "lower", "upper"))
     else:
@@ -123,12 +147,13 @@ def _skill_table(skills: Sequence[PooledSkill]) -> Table:
     )
     for name, justify in _SKILL_COLUMNS.items():
         table.add_column(name, justify="right" if justify else "left")
-    for one in skills:
+    for one in sorted(skills, key=lambda one: _place(("", one.target, one.kind))):
         style = "" if not one.skill else "green" if one.skill > 0 else "red"
+        loss, name = (one.mse, "MSE") if one.log_loss is None else (one.log_loss, "log loss")
         table.add_row(
-            one.target,
+            topic(one.target, one.kind).heading,
             method_name(one.method),
-            number(one.mse, 6 if one.mse < 0.01 else 4),
+            f"{name} {number(loss, 6 if loss < 0.01 else 4)}",
             "baseline"
             if one.method == one.baseline
             else Text(percent(one.skill, 2, signed=True), style=style),
@@ -139,13 +164,41 @@ def _skill_table(skills: Sequence[PooledSkill]) -> Table:
 
 
 _SKILL_COLUMNS = {
-    "target": False,
+    "forecast": False,
     "method": False,
-    "mean squared error": True,
+    "score": True,
     "skill": True,
     "against": False,
     "pairs": True,
 }
+
+
+def _why(forecasts: Mapping[Key, Sequence[Row]]) -> list[Text]:
+    """Per topic a line: how many instruments each method is published for, and why a baseline is.
+
+    Of several reasons that of most instruments is told, and who has another.
+    """
+    lines = []
+    for target, kind in sorted({key[1:] for key in forecasts}, key=lambda of: _place(("", *of))):
+        rows = [made[0] for key, made in forecasts.items() if key[1:] == (target, kind)]
+        methods = Counter(method_name(row["method"]) for row in rows).most_common()
+        told = ", ".join(f"{name} for {number_of:,}" for name, number_of in methods)
+        reasons = {
+            row["instrument"]: _BASELINE.sub("", row["reason"])
+            for row in rows
+            if row["method"] not in LEARNED
+        }
+        if reasons:
+            main = Counter(reasons.values()).most_common(1)[0][0]
+            others = [name for name, reason in reasons.items() if reason != main]
+            told += f". Why a baseline: {main}"
+            told += f"; other reasons for {listed(others)}" if others else ""
+        lines.append(_line("Published", f"{topic(target, kind).heading}: {told}"))
+    return lines
+
+
+_BASELINE = re.compile(r"^baseline( \w+)?: ")
+"""What a reason begins with where the method is named beside it."""
 
 
 def _lines(night: Night, prefect: Prefect) -> list[Text]:
@@ -165,12 +218,14 @@ def _lines(night: Night, prefect: Prefect) -> list[Text]:
     lines.append(_line("Run", f"{night.run_id}: {done}"))
     if night.stale:
         lines.append(_line("Stale", f"{listed(night.stale)}: their newest bar is old", "yellow"))
-    for one in night.missing[:10]:
-        lines.append(
-            _line("Not forecast", f"{one.instrument} {one.target}: {one.reason}", "yellow")
-        )
-    if len(night.missing) > 10:
-        lines.append(_line("Not forecast", f"and {len(night.missing) - 10:,} more", "yellow"))
+    gathered = by_reason(night.missing)
+    for lack in gathered[:MOST_REASONS]:
+        what = f"{listed(lack.instruments)} ({', '.join(lack.topics)}): {lack.reason}"
+        lines.append(_line("Not forecast", what, "yellow"))
+    rest = {name for lack in gathered[MOST_REASONS:] for name in lack.instruments}
+    if rest:
+        more = f"{plural(len(rest), 'more instrument')}: the report has all of them"
+        lines.append(_line("Not forecast", more, "yellow"))
     lines += [_line("Problem", problem, "yellow") for problem in night.problems]
     parts = ", ".join(f"{part.name} {part.seconds:.1f} s" for part in night.parts)
     lines.append(_line("Time", f"{parts}; {sum(p.seconds for p in night.parts):.0f} s in all"))

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from multiprocessing.queues import SimpleQueue
 from typing import TypeVar
 
+from lstm_models.allocator import keep_freed_memory
+
 Update = tuple[str, str, int, int]
 """What a child sends: (label of the work, step, done, total)."""
 
@@ -25,8 +27,11 @@ R = TypeVar("R")
 _QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TF_ENABLE_ONEDNN_OPTS": "0",  # its kernels differ between machines: other bits
-    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # children share a GPU: each takes what it needs
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # the same on JAX
     "GRPC_VERBOSITY": "ERROR",
+    "NVIDIA_TF32_OVERRIDE": "0",  # a GPU would round products to ten bits, unlike a CPU
+    "XLA_FLAGS": "--xla_gpu_deterministic_ops=true",  # the same bits when run again, there too
 }
 _THREADS = (
     "OMP_NUM_THREADS",
@@ -34,6 +39,7 @@ _THREADS = (
     "MKL_NUM_THREADS",
     "TF_NUM_INTRAOP_THREADS",
     "TF_NUM_INTEROP_THREADS",
+    "NPROC",  # the size of JAX' pool of threads
 )
 
 _updates: SimpleQueue[Update] | None = None
@@ -52,6 +58,7 @@ def start(updates: SimpleQueue[Update], library: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threading.Thread(target=_end_with_parent, name="orphan-watch", daemon=True).start()
     set_environment()
+    keep_freed_memory()
     try:
         import_quietly(library)
     except Exception as error:  # noqa: BLE001 - the work raises it, where it is seen

@@ -16,9 +16,31 @@ from contextvars import ContextVar
 from multiprocessing.queues import SimpleQueue
 from typing import TypeVar
 
+from flows.machine import available_memory, cores
 from flows.worker_child import Update, nothing, reporting, start
 
 R = TypeVar("R")
+
+CHILD_BYTES = 2**30
+"""Memory to keep for a child: TensorFlow and a compiled fleet, measured, with room for a shard."""
+
+
+def default_processes(shards: int | None = None) -> int:
+    """How many children this machine should have at once.
+
+    One per core, never more than there are shards, fewer where memory is short, at least one.
+
+    Args:
+        shards: pieces of work; None: not known yet. A child starts when work comes that no idle
+            one can take, so few shards start few children then too.
+    """
+    memory = available_memory()
+    bounds = [cores()]
+    if shards is not None:
+        bounds.append(shards)
+    if memory is not None:
+        bounds.append(memory // CHILD_BYTES)
+    return max(min(bounds), 1)
 
 
 class WorkerDiedError(Exception):
@@ -34,7 +56,7 @@ class Workers:
 
     def __init__(
         self,
-        processes: int,
+        processes: int | None,
         on_update: Callable[[Update], None] | None = None,
         *,
         library: str = "keras",
@@ -42,21 +64,26 @@ class Workers:
         """Starts nothing yet.
 
         Args:
-            processes: most children at once, at least 1.
+            processes: most children at once, at least 1; None: `default_processes`.
             on_update: called in a thread of this process with each child's progress.
             library: the module that every child imports before its first work.
         """
-        self.processes = processes
+        self.processes = default_processes() if processes is None else processes
+        self._first = 1 if processes is None else processes
         self._on_update = on_update
         self._library = library
         self._lock = threading.Lock()
         self._pool: _Pool | None = None
         self._closed = False
-        self._alone = threading.Semaphore(processes)
+        self._alone = threading.Semaphore(self.processes)
 
     def warm(self) -> None:
-        """Starts every child and its import of TensorFlow, without waiting for them."""
-        for _ in range(self.processes):
+        """Starts children and their import of TensorFlow, without waiting for them.
+
+        All that were asked for; where nobody asked for a number, the one that is needed in any
+        case: the others start when there is work for them.
+        """
+        for _ in range(self._first):
             self._shared().submit(nothing)
 
     def run(self, label: str, work: Callable[..., R], *args: object) -> R:
@@ -118,8 +145,15 @@ _CURRENT: ContextVar[Workers | None] = ContextVar("workers", default=None)
 
 
 @contextmanager
-def running(processes: int, on_update: Callable[[Update], None] | None = None) -> Iterator[Workers]:
-    """The workers of this context: those already running, or new ones that end with it."""
+def running(
+    processes: int | None, on_update: Callable[[Update], None] | None = None
+) -> Iterator[Workers]:
+    """The workers of this context: those already running, or new ones that end with it.
+
+    Args:
+        processes: most children at once; None: `default_processes`.
+        on_update: called in a thread of this process with each child's progress.
+    """
     outer = _CURRENT.get()
     if outer is not None:
         yield outer

@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from tasks.gate import Decision, decide
 from tasks.identity import content_id
 from tasks.settings import ForecastSettings
+from tasks.shards import ShardRequest
 from tasks.store import Store
-from tasks.train import Model, ShardRequest, derived_table
+from tasks.train import Model, derived_table
 
 PUBLISHED = "published"
 """The method name, in `scores`, of what the gate would have published in a fold's test segment."""
@@ -51,7 +52,7 @@ def decide_and_score(
     limits = _gate_ends(gate)
     chosen = {
         limit: {
-            (d.instrument, d.target): d.method
+            (d.instrument, d.kind, d.target): d.method
             for d in _decide(gate.filter(pc.less_equal(gate["cutoff"], limit)), settings)
         }
         for limit in sorted(set(limits.values()))
@@ -61,7 +62,8 @@ def decide_and_score(
         limit = limits.get((row["evaluation_id"], row["fold"]))
         spoken = {} if limit is None else chosen[limit]
         # As tonight: where the gate has nothing to judge by, the default baseline is published.
-        if row["method"] == spoken.get((row["instrument"], row["target"]), row["baseline"]):
+        place = (row["instrument"], row["kind"], row["target"])
+        if row["method"] == spoken.get(place, row["baseline"]):
             of = (row["evaluation_id"], row["fold"], row["lead"], row["level"])
             identity = content_id(PUBLISHED, of, company, request.config_hash)
             rows.append({**row, "score_id": identity, "method": PUBLISHED})

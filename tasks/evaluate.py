@@ -6,17 +6,19 @@ Owns which pairs a score counts and what a row says. Never touches fitting or th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_models import baselines, intervals, scores
+from lstm_models import intervals, scores
 from lstm_models.scores import ScoreState, skill_score
+from tasks import class_forecasts
 from tasks.features import Floats
 from tasks.folds import Fold
 from tasks.identity import content_id
+from tasks.kinds import default_baseline, is_class_kind, primary_score
 from tasks.walkforward import CANDIDATES, INTERVAL_WINDOW, Subject, bounds
 
 Row = dict[str, Any]
@@ -24,13 +26,26 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One fold of one subject: every method's predictions over rows `first …`, out of sample."""
+    """One fold of one subject: every method's predictions over rows `first …`, out of sample.
+
+    Attributes:
+        methods: `(row, lead)` means by method; of a class kind those that it implies.
+        probabilities: `(row, class)` by method; empty where the kind forecasts means.
+        edges: `(class − 1,)` of the fold's classes; empty likewise.
+    """
 
     one: Subject
     fold: Fold
     first: int
     methods: Mapping[str, Floats]
     evaluation_id: str
+    probabilities: Mapping[str, Floats] = field(default_factory=dict)
+    edges: Floats = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def default(self) -> str:
+        """The default baseline, which the others are measured against."""
+        return default_baseline(self.one.kind, self.one.target)
 
     def segments(self) -> Iterator[tuple[str, tuple[int, int]]]:
         """The segments that are scored: the gate's, and the test's where the fold has one."""
@@ -40,23 +55,22 @@ class Evaluated:
 
 
 def statistics_rows(done: Evaluated) -> list[Row]:
-    """Rows of `statistics`: per cutoff, the squared error averaged over leads.
+    """Rows of `statistics`: per cutoff, the squared error averaged over leads, or the log loss.
 
     For the default baseline and the candidates only: it is what the gate is recomputed from.
     """
-    default = baselines.DEFAULT_BASELINE[done.one.target]
     rows: list[Row] = []
     for segment, (first, stop) in done.segments():
-        for method in (default, *CANDIDATES):
+        for method in (done.default, *CANDIDATES):
             if method not in done.methods:
                 continue
-            losses = _errors(done, method, first, stop).mean(axis=1)
+            losses = _losses(done, method, first, stop)
             rows += [
                 {
                     "evaluation_id": done.evaluation_id,
                     "instrument": done.one.instrument,
                     "target": done.one.target,
-                    "kind": "many_to_many",
+                    "kind": done.one.kind,
                     "method": method,
                     "fold": done.fold.index,
                     "segment": segment,
@@ -77,7 +91,6 @@ def score_rows(done: Evaluated, level: float) -> list[Row]:
     Intervals, and so coverage and interval score, belong to the test segment: they rest on errors
     that had matured since the calibrate segment began.
     """
-    default = baselines.DEFAULT_BASELINE[done.one.target]
     rows: list[Row] = []
     for segment, (first, stop) in done.segments():
         present = np.isfinite(done.one.targets[first:stop])
@@ -85,12 +98,13 @@ def score_rows(done: Evaluated, level: float) -> list[Row]:
             method: ScoreState.of(_errors(done, method, first, stop), present, axis=0)
             for method in done.methods
         }
-        mse = {method: state.mean() for method, state in states.items()}
-        for method in done.methods:
-            more = _interval_scores(done, method, first, stop, level) if segment == "test" else {}
-            if done.one.target == "log_volatility":
-                since = done.fold.calibrate[0] if segment == "test" else done.first
-                more["qlike"] = _qlike(done, method, since, first, stop)
+        means = {
+            method: {"mse": state.mean(), **_more(done, method, segment, (first, stop), level)}
+            for method, state in states.items()
+        }
+        reference = means.get(done.default)
+        for method, own in means.items():
+            skill = _skill(done, own, reference if method != done.default else None)
             for place in range(present.shape[1]):
                 if not present[:, place].any():
                     continue
@@ -105,7 +119,7 @@ def score_rows(done: Evaluated, level: float) -> list[Row]:
                         "evaluation_id": done.evaluation_id,
                         "instrument": done.one.instrument,
                         "target": done.one.target,
-                        "kind": "many_to_many",
+                        "kind": done.one.kind,
                         "lead": lead,
                         "method": method,
                         "fold": done.fold.index,
@@ -113,16 +127,55 @@ def score_rows(done: Evaluated, level: float) -> list[Row]:
                         "first_cutoff": sessions[0],
                         "last_cutoff": sessions[1],
                         "count": int(states[method].count[place]),
-                        "mse": float(mse[method][place]),
-                        "baseline": default,
-                        "skill": skill_score(float(mse[method][place]), float(mse[default][place]))
-                        if method != default and default in mse
-                        else None,
+                        "baseline": done.default,
+                        "skill": skill[place],
                         "level": level if segment == "test" else None,
-                        **{name: _known(values[place]) for name, values in more.items()},
+                        **{name: _known(values[place]) for name, values in own.items()},
                     }
                 )
     return rows
+
+
+def _more(
+    done: Evaluated, method: str, segment: str, rows: tuple[int, int], level: float
+) -> dict[str, Floats]:
+    """The scores of a segment beside the mean squared error, `(lead,)` each by column."""
+    first, stop = rows
+    more = _interval_scores(done, method, first, stop, level) if segment == "test" else {}
+    if done.one.target == "log_volatility":
+        since = done.fold.calibrate[0] if segment == "test" else done.first
+        more["qlike"] = _qlike(done, method, since, first, stop)
+    if is_class_kind(done.one.kind):
+        more |= class_forecasts.scores(
+            done.one.kind, *_classified(done, method, first, stop), done.edges
+        )
+    return more
+
+
+def _skill(
+    done: Evaluated, own: Mapping[str, Floats], reference: Mapping[str, Floats] | None
+) -> list[float | None]:
+    """Skill per lead, of the kind's own score; None without something to measure against."""
+    name = primary_score(done.one.kind)
+    if reference is None:
+        return [None] * len(own[name])
+    return [
+        skill_score(float(mine), float(theirs))
+        for mine, theirs in zip(own[name], reference[name], strict=True)
+    ]
+
+
+def _losses(done: Evaluated, method: str, first: int, stop: int) -> Floats:
+    """What the gate compares, `(row,)`: the squared error over leads, or the log loss."""
+    if is_class_kind(done.one.kind):
+        return class_forecasts.losses(*_classified(done, method, first, stop), done.edges)
+    return np.asarray(_errors(done, method, first, stop).mean(axis=1))
+
+
+def _classified(done: Evaluated, method: str, first: int, stop: int) -> tuple[Floats, Floats]:
+    """A method's probabilities `(row, class)` at rows `[first, stop)`, and the returns `(row,)`."""
+    rows = slice(first - done.first, stop - done.first)
+    return done.probabilities[method][rows], done.one.targets[first:stop, 0]
 
 
 def _errors(done: Evaluated, method: str, first: int, stop: int) -> Floats:

@@ -150,6 +150,18 @@ def targets(series: Series, target: str, horizon: int, epsilon: float) -> Floats
     return out
 
 
+def next_returns(series: Series) -> Floats:
+    """The next session's log return at each row, `(row,)`; NaN where not (yet) known.
+
+    Bit for bit the return of that row, and no difference of sums as in `targets`: returns that tie,
+    as in illiquid stocks, must still tie.
+    """
+    out = np.full(len(series), np.nan)
+    follows = np.flatnonzero(np.diff(series.ordinals) == 1)
+    out[follows] = series.log_return[follows + 1]
+    return out
+
+
 def first_complete(rows: Floats) -> int:
     """First row from which on every feature is known to the end; `len(rows)` if there is none."""
     unknown = np.flatnonzero(~np.isfinite(rows).all(axis=1))

@@ -5,27 +5,29 @@ Owns a row of `forecasts`. Never touches training: it reads checkpoints, facts a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
-from lstm_models import baselines, intervals
+from lstm_models import intervals
 from tasks.features import Floats, Series
 from tasks.gate import Decision
 from tasks.history import load_series
 from tasks.identity import FORECAST_CODE_VERSION, content_id, fingerprint
+from tasks.kinds import default_baseline, fallbacks
+from tasks.live import Live, key_of, live_forecasts
+from tasks.methods import Predicted, fallback
 from tasks.sessions import Calendars, ExchangeCalendar
+from tasks.shards import ShardRequest
 from tasks.store import Store
-from tasks.train import Model, Report, ShardRequest, derived_table
+from tasks.train import Model, Report, derived_table
 from tasks.walkforward import (
     INTERVAL_WINDOW,
     Subject,
-    all_methods,
     bounds,
-    predict_fold,
     standstill,
     subject,
 )
@@ -36,11 +38,12 @@ SHORT_CALIBRATION = 60
 
 @dataclass(frozen=True)
 class NotForecast:
-    """An instrument and target without a forecast, and why."""
+    """An instrument and target that a kind does not forecast, and why."""
 
     instrument: str
     target: str
     reason: str
+    kind: str = "many_to_many"
 
 
 @dataclass(frozen=True)
@@ -57,14 +60,19 @@ class ForecastResult:
 
 @dataclass(frozen=True)
 class _Ready:
-    """Everything a row needs: predictions `(row, lead)` over rows `first …` up to tonight's."""
+    """Everything a row needs: what every method predicts over rows `first …` up to tonight's."""
 
     one: Subject
     first: int
-    predictions: Floats
+    predicted: Predicted
     method: str
     reason: str
     model_id: str | None
+
+    @property
+    def means(self) -> Floats:
+        """`(row, lead)` of the method."""
+        return self.predicted.means[self.method]
 
 
 def forecast_shard(
@@ -96,8 +104,8 @@ def forecast_shard(
         last=request.session,
         versions=dict(request.versions) or None,
     )
-    modelled = {(m.instrument, m.target): m for m in models}
-    decided = {(d.instrument, d.target): d for d in decisions}
+    modelled = {(m.instrument, m.kind, m.target): m for m in models}
+    decided = {(d.instrument, d.kind, d.target): d for d in decisions}
     missing: list[NotForecast] = []
     subjects: list[tuple[Subject, Model | None]] = []
     stale: list[str] = []
@@ -106,18 +114,18 @@ def forecast_shard(
         why = _unusable(series, calendars.of(name), request)
         if series is not None and why is None and _age(series, calendars.of(name), request):
             stale.append(name)
-        for target in request.settings.targets.names:
+        for kind, target in request.settings.forecasts:
             if series is None or why is not None:
-                missing.append(NotForecast(name, target, why or "no bars"))
+                missing.append(NotForecast(name, target, why or "no bars", kind))
             else:
-                one = subject(series, target, request.settings)
-                subjects.append((one, modelled.get((name, target))))
+                one = subject(series, target, request.settings, kind)
+                subjects.append((one, modelled.get((name, kind, target))))
 
-    lstm = _lstm_predictions(store, subjects)
+    live = live_forecasts(store, [(one, m) for one, m in subjects if m is not None])
     ready: list[_Ready] = []
     for one, model in subjects:
-        decision = decided.get((one.instrument, one.target))
-        found = lstm.get((one.instrument, one.target))
+        decision = decided.get(key_of(one))
+        found = live.get(key_of(one))
         outcome = (
             _gated(one, model, decision, found)
             if model is not None and found is not None
@@ -132,7 +140,7 @@ def forecast_shard(
         try:
             rows += _rows(item, request, calendars.of(item.one.instrument))
         except _NoIntervalError as error:
-            missing.append(NotForecast(item.one.instrument, item.one.target, str(error)))
+            missing.append(_not_forecast(item.one, str(error)))
         if report is not None:
             report("forecast", place + 1, len(ready))
     written = store.append_once(
@@ -174,74 +182,32 @@ def _unusable(
     return None
 
 
-@dataclass(frozen=True)
-class _Live:
-    """A live model on tonight's facts."""
-
-    first: int
-    methods: Mapping[str, Floats]
-
-
-def _lstm_predictions(
-    store: Store, subjects: Sequence[tuple[Subject, Model | None]]
-) -> dict[tuple[str, str], _Live]:
-    """Every method's predictions from the start of the calibrate segment to tonight."""
-    trained = [(one, m) for one, m in subjects if m is not None and m.checkpoint is not None]
-    if not trained:
-        return {}
-    from lstm_models import checkpoint as checkpoints
-
-    live: dict[tuple[str, str], _Live] = {}
-    for path in sorted({m.checkpoint for _, m in trained if m.checkpoint is not None}):
-        fleet, extra, notes = checkpoints.load(store.read_file(path), source=path)
-        group = [(one, m) for one, m in trained if m.checkpoint == path]
-        about = [notes["models"][m.model_id] for _, m in group]
-        firsts = [
-            int(np.searchsorted(one.series.sessions, np.datetime64(note["calibrate"])))
-            for (one, _), note in zip(group, about, strict=True)
-        ]
-        predicted = predict_fold(
-            fleet,
-            [note["member"] for note in about],
-            [one for one, _ in group],
-            [(first, len(one.series)) for first, (one, _) in zip(firsts, group, strict=True)],
-        )
-        for (one, m), note, first, lstm in zip(group, about, firsts, predicted, strict=True):
-            fitted = {
-                name: baselines.FittedBaseline(
-                    name,
-                    baselines.FORMS[name],
-                    extra[f"{m.model_id}/{name}"][None].astype(np.float64),
-                    np.array([rows]),
-                )
-                for name, rows in note["rows"].items()
-            }
-            live[one.instrument, one.target] = _Live(first, all_methods(one, lstm, first, fitted))
-    return live
+def _not_forecast(one: Subject, reason: str) -> NotForecast:
+    return NotForecast(one.instrument, one.target, reason, one.kind)
 
 
 def _gated(
-    one: Subject, model: Model, decision: Decision | None, live: _Live
+    one: Subject, model: Model, decision: Decision | None, live: Live
 ) -> _Ready | NotForecast:
     """What the gate chose; the default baseline where it has not spoken."""
-    default = baselines.DEFAULT_BASELINE[one.target]
+    default = default_baseline(one.kind, one.target)
     method = default if decision is None else decision.method
     reason = (
         f"baseline {default}: the gate had nothing to judge by"
         if decision is None
         else decision.reason
     )
-    for name in (method, default, *baselines.FALLBACKS[one.target]):
-        if name in live.methods:
+    for name in (method, default, *fallbacks(one.kind, one.target)):
+        if name in live.predicted.means:
             return _Ready(
                 one,
                 live.first,
-                live.methods[name],
+                live.predicted,
                 name,
                 reason if name == method else f"{name}, because {method} could not be fitted",
                 model.model_id,
             )
-    return NotForecast(one.instrument, one.target, f"no baseline could be fitted; {reason}")
+    return _not_forecast(one, f"no baseline could be fitted; {reason}")
 
 
 def _fallback(one: Subject, model: Model | None) -> _Ready | NotForecast:
@@ -252,9 +218,8 @@ def _fallback(one: Subject, model: Model | None) -> _Ready | NotForecast:
     why = one.too_short or (model and model.reason) or "no model of it is due yet"
     matured = np.flatnonzero(np.isfinite(one.targets).all(axis=1))
     if len(matured) <= SHORT_CALIBRATION:
-        return NotForecast(
-            one.instrument,
-            one.target,
+        return _not_forecast(
+            one,
             f"{why}; even a baseline's interval needs more than {SHORT_CALIBRATION} matured "
             f"sessions, there are {len(matured)}",
         )
@@ -262,21 +227,21 @@ def _fallback(one: Subject, model: Model | None) -> _Ready | NotForecast:
     rows = np.zeros(len(one.inputs), dtype=bool)
     rows[: max(first - one.targets.shape[1], 0)] = True
     model_id = (model.model_id or None) if model is not None else None
-    for name in baselines.FALLBACKS[one.target]:
-        fitted = baselines.fit(name, one.inputs[None], one.targets[None], rows[None])
-        predictions = fitted.predict(one.inputs[None])[0, first:]
-        if fitted.fitted[0] and np.isfinite(predictions[-1]).all():
-            return _Ready(one, first, predictions, name, f"baseline {name}: {why}", model_id)
-    return NotForecast(
-        one.instrument, one.target, f"{why}; {len(one.series)} sessions fit no baseline either"
-    )
+    for name in fallbacks(one.kind, one.target):
+        try:
+            found = fallback(one, name, rows, first)
+        except ValueError as error:
+            return _not_forecast(one, why if str(error) == why else f"{why}; {error}")
+        if found is not None:
+            return _Ready(one, first, found, name, f"baseline {name}: {why}", model_id)
+    return _not_forecast(one, f"{why}; {len(one.series)} sessions fit no baseline either")
 
 
 def _rows(item: _Ready, request: ShardRequest, calendar: ExchangeCalendar) -> list[dict[str, Any]]:
     one, level = item.one, request.settings.evaluation.level
     last = len(one.series) - 1
-    found = bounds(one, item.predictions, item.first, np.array([last]), level)
-    mean, lower, upper = item.predictions[-1], found.lower[0], found.upper[0]
+    found = bounds(one, item.means, item.first, np.array([last]), level)
+    mean, lower, upper = item.means[-1], found.lower[0], found.upper[0]
     if not np.isfinite([mean, lower, upper]).all():
         raise _NoIntervalError(
             f"no interval: {int(found.residuals.min())} past errors have matured, "
@@ -296,7 +261,7 @@ def _rows(item: _Ready, request: ShardRequest, calendar: ExchangeCalendar) -> li
             "forecast_id": content_id(
                 one.instrument,
                 one.target,
-                request.settings.model.kind,
+                one.kind,
                 lead,
                 level,
                 request.as_of,
@@ -308,7 +273,7 @@ def _rows(item: _Ready, request: ShardRequest, calendar: ExchangeCalendar) -> li
             "instrument": one.instrument,
             "cutoff": cutoff,
             "target": one.target,
-            "kind": request.settings.model.kind,
+            "kind": one.kind,
             "lead": lead,
             "target_session": calendar.offset(cutoff, lead),
             "mean": float(mean[lead - 1]),
@@ -319,6 +284,7 @@ def _rows(item: _Ready, request: ShardRequest, calendar: ExchangeCalendar) -> li
             "method": item.method,
             "reason": reason,
             "model_id": item.model_id,
+            **_classes(item),
         }
         for lead in range(1, len(mean) + 1)
     ]
@@ -327,9 +293,21 @@ def _rows(item: _Ready, request: ShardRequest, calendar: ExchangeCalendar) -> li
 def _volatility(item: _Ready, last: int) -> Floats:
     """Daily volatility that the forecast stands for, corrected by Duan's smearing."""
     smearing = intervals.duan_smearing(
-        item.predictions,
+        item.means,
         item.one.targets[item.first :],
         np.array([last - item.first]),
         window=INTERVAL_WINDOW,
     )[0]
-    return intervals.daily_volatility(item.predictions[-1], smearing, item.one.epsilon)
+    return intervals.daily_volatility(item.means[-1], smearing, item.one.epsilon)
+
+
+def _classes(item: _Ready) -> dict[str, Any]:
+    """Tonight's probabilities of the classes and their edges, where the kind has classes."""
+    if not item.predicted.probabilities:
+        return {}
+    tonight = item.predicted.probabilities[item.method][-1].tolist()
+    return {
+        "probability_up": tonight[1] if item.one.kind == "direction" else None,
+        "probabilities": tonight,
+        "edges": item.predicted.edges.tolist(),
+    }

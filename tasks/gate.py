@@ -25,8 +25,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from lstm_models.baselines import DEFAULT_BASELINE
 from tasks.differentials import PairedLosses, pair_losses
+from tasks.kinds import default_baseline, leads
 from tasks.significance import LossTest, hac_test
 
 Candidate = Literal["lstm", "combination"]
@@ -123,7 +123,6 @@ def decide(
     config: GateConfig,
     *,
     horizon: int,
-    default_baseline: Mapping[str, str] | None = None,
 ) -> tuple[Decision, ...]:
     """Decide what is published for every instrument, target and kind that has gate rows.
 
@@ -132,8 +131,7 @@ def decide(
             kind, and only folds whose gate had matured where the decision is to apply. Rows of
             other segments are ignored, and the order of rows changes nothing.
         config: Levels and candidates.
-        horizon: Sessions that a loss's targets span.
-        default_baseline: The baseline per target; `DEFAULT_BASELINE` without it.
+        horizon: Sessions that a loss's targets span; of a class kind it is the next one alone.
 
     Returns:
         Decisions, sorted by target, kind and instrument.
@@ -142,20 +140,16 @@ def decide(
         ValueError: a target without a default baseline, two evaluations of one instrument, or two
             losses of one method at one cutoff of a fold.
     """
-    defaults = DEFAULT_BASELINE if default_baseline is None else default_baseline
     gate = statistics.filter(pc.equal(statistics["segment"], "gate"))
     _check_one_evaluation(gate)
     groups = gate.group_by(["target", "kind"]).aggregate([]).to_pylist()
     decisions: list[Decision] = []
     for target, kind in sorted((group["target"], group["kind"]) for group in groups):
-        if target not in defaults:
-            raise ValueError(
-                f"target {target!r} has no default baseline: expected one of {sorted(defaults)}"
-            )
+        baseline = default_baseline(kind, target)
         in_group = pc.and_(pc.equal(gate["target"], target), pc.equal(gate["kind"], kind))
-        rows, baseline = gate.filter(in_group), defaults[target]
+        rows = gate.filter(in_group)
         cases = [
-            _weigh(rows, baseline, candidate, config=config, horizon=horizon)
+            _weigh(rows, baseline, candidate, config=config, horizon=leads(kind, horizon))
             for candidate in config.candidates
         ]
         passing = [case for case in cases if case.passes(config.significance)]

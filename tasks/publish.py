@@ -6,6 +6,7 @@ Owns `latest/forecasts.*`. Never touches a value: the rows are the run's, sorted
 from __future__ import annotations
 
 import io
+import json
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -97,7 +98,14 @@ def _parquet(rows: pa.Table, stamp: tuple[datetime, datetime]) -> bytes:
 
 
 def _csv(rows: pa.Table) -> bytes:
-    """One header line; instants in UTC, an absent value is empty, numbers round-trip."""
+    """One header line; instants in UTC, an absent value is empty, numbers round-trip.
+
+    Lists, which CSV does not know, are JSON.
+    """
+    for place, field in enumerate(rows.schema):
+        if pa.types.is_list(field.type):
+            texts = [None if v is None else json.dumps(v) for v in rows[field.name].to_pylist()]
+            rows = rows.set_column(place, field.name, pa.array(texts, pa.string()))
     buffer = io.BytesIO()
     pyarrow.csv.write_csv(rows, buffer, pyarrow.csv.WriteOptions(quoting_style="needed"))
     return buffer.getvalue()

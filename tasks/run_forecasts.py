@@ -5,6 +5,8 @@ Owns that choice. Never touches how they were made.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -35,11 +37,19 @@ def forecasts_of(store: Store, run: PinnedRun) -> pa.Table:
     return rows.take(pa.array(sorted(newest.values()), pa.int64()))
 
 
-def lacking(store: Store, run: PinnedRun, targets: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """The instruments and targets of a run's plan that have no forecast of it, sorted."""
+def lacking(
+    store: Store, run: PinnedRun, forecasts: Sequence[tuple[str, str]]
+) -> tuple[tuple[str, str, str], ...]:
+    """The instruments, kinds and targets of a run's plan that have no forecast of it, sorted.
+
+    Args:
+        store: holds the forecasts.
+        run: whose plan names the instruments.
+        forecasts: the kinds and targets that each is to have, see `ForecastSettings.forecasts`.
+    """
     rows = forecasts_of(store, run)
-    there = set(zip(rows["instrument"].to_pylist(), rows["target"].to_pylist(), strict=True))
+    columns = (rows[name].to_pylist() for name in ("instrument", "kind", "target"))
+    there = set(zip(*columns, strict=True))
     names = sorted(name for shard in run.shards.values() for name in shard)
-    return tuple(
-        (name, target) for name in names for target in targets if (name, target) not in there
-    )
+    wanted = ((name, kind, target) for name in names for kind, target in forecasts)
+    return tuple(one for one in wanted if one not in there)

@@ -13,11 +13,22 @@ import pyarrow.compute as pc
 
 from lstm_models.scores import skill_score
 from tasks.decisions import PUBLISHED
+from tasks.kinds import primary_score
 from tasks.store import Store
 
 Row = dict[str, Any]
 _CELL = ("instrument", "target", "kind", "segment", "method", "lead")
-_MEANS = ("mse", "qlike", "coverage", "interval_score")
+_MEANS = (
+    "mse",
+    "qlike",
+    "coverage",
+    "interval_score",
+    "log_loss",
+    "brier",
+    "accuracy",
+    "auc",
+    "rps",
+)
 
 
 def scoreboard(store: Store, evaluation_ids: Collection[str], config_hash: str) -> list[Row]:
@@ -29,7 +40,8 @@ def scoreboard(store: Store, evaluation_ids: Collection[str], config_hash: str) 
         config_hash: the run's; what "published" means depends on it.
 
     Returns:
-        One row per instrument, target, method and lead, sorted, with `folds` and pooled figures.
+        One row per instrument, target, kind, method and lead, sorted, with `folds` and pooled
+        figures.
     """
     table = store.read("scores")
     chosen = pa.array(sorted(evaluation_ids), pa.string())
@@ -39,19 +51,23 @@ def scoreboard(store: Store, evaluation_ids: Collection[str], config_hash: str) 
         for row in table.to_pylist()
         if row["method"] != PUBLISHED or row["config_hash"] == config_hash
     ]
-    tested = {(r["instrument"], r["target"]) for r in rows if r["segment"] == "test"}
+    tested = {_forecast_of(row) for row in rows if row["segment"] == "test"}
     shown = [
-        row
-        for row in rows
-        if row["segment"] == ("test" if (row["instrument"], row["target"]) in tested else "gate")
+        row for row in rows if row["segment"] == ("test" if _forecast_of(row) in tested else "gate")
     ]
     return pool(shown)
+
+
+def _forecast_of(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["instrument"], row["target"], row["kind"]
 
 
 def pool(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
     """Merge rows of `scores` over folds: means weighted by their pairs, skill from pooled errors.
 
-    A row that stands twice (two runs that scored the same published fold) counts once, the newer.
+    So is the AUC: the mean of the folds' own, since the pairs of two folds can't be ranked
+    together any more. A row that stands twice (two runs that scored the same published fold) counts
+    once, the newer.
     """
     newest: dict[tuple[Any, ...], Mapping[str, Any]] = {}
     for row in sorted(rows, key=lambda row: (row["made_at"], row["score_id"])):
@@ -64,9 +80,10 @@ def pool(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
         reference = pooled.get(
             tuple(row["baseline"] if name == "method" else row[name] for name in _CELL)
         )
-        against = reference["mse"] if reference is not None else None
+        score = primary_score(row["kind"])
+        against = reference[score] if reference is not None else None
         itself = row["method"] == row["baseline"]
-        row["skill"] = None if itself else skill_score(row["mse"], against)
+        row["skill"] = None if itself else skill_score(row[score], against)
     return [pooled[cell] for cell in sorted(pooled)]
 
 

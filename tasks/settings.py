@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from lstm_models.fleet_config import KINDS, Kind
 from tasks.gate import GateConfig
 
 Target = Literal["log_return", "log_volatility"]
@@ -19,7 +20,10 @@ class _Frozen(BaseModel):
 
 
 class TargetsConfig(_Frozen):
-    """Which quantities are forecast, and how many sessions ahead."""
+    """Which quantities many_to_many forecasts, and how many sessions ahead.
+
+    The class kinds forecast the next session's log return, whatever stands here.
+    """
 
     names: tuple[Target, ...] = Field(
         default=("log_return", "log_volatility"), min_length=1, description="What is forecast."
@@ -44,9 +48,20 @@ class TargetsConfig(_Frozen):
 
 
 class ModelConfig(_Frozen):
-    """The network that every instrument gets."""
+    """The networks that every instrument gets."""
 
-    kind: Literal["many_to_many"] = Field(default="many_to_many", description="Kind of network.")
+    kinds: tuple[Kind, ...] = Field(
+        default=("many_to_many",),
+        min_length=1,
+        description="Kinds of network, each in a fleet of its own: many_to_many forecasts the "
+        "targets at every lead, direction the probability that the next session rises, "
+        "quantile_class those of ten classes of its return.",
+    )
+    bidirectional: tuple[Kind, ...] = Field(
+        default=("quantile_class",),
+        description="Kinds whose LSTM reads its window both ways; many_to_many can't: it would "
+        "read its own answers.",
+    )
     units: int = Field(default=32, ge=1, le=1024, description="Units of each LSTM.")
     lookback: int = Field(
         default=100, ge=2, le=2000, description="Sessions that an LSTM looks back."
@@ -66,6 +81,25 @@ class ModelConfig(_Frozen):
         default=True,
         description="Learn what a frozen linear forecast leaves over, not everything from nothing.",
     )
+
+    @field_validator("kinds", "bidirectional")
+    @classmethod
+    def _kinds_are_distinct(cls, kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
+        """In one order, so that the order in a file changes nothing."""
+        if len(set(kinds)) != len(kinds):
+            raise ValueError(f"kinds must be distinct, received {list(kinds)}")
+        return tuple(kind for kind in KINDS if kind in kinds)
+
+    @field_validator("bidirectional")
+    @classmethod
+    def _forecasts_stay_unread(cls, kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
+        if "many_to_many" in kinds:
+            raise ValueError(
+                "many_to_many can't be bidirectional: at every step an LSTM that reads backwards "
+                "has read the very sessions that the step is to forecast, and would only repeat "
+                "them. Leave it out of bidirectional"
+            )
+        return kinds
 
     @model_validator(mode="after")
     def _burn_in_leaves_steps(self) -> Self:
@@ -109,6 +143,12 @@ class TrainingConfig(_Frozen):
         default=63,
         ge=1,
         description="Sessions between two trainings, counted on the exchange's calendar.",
+    )
+    cold_every: int = Field(
+        default=1,
+        ge=1,
+        description="Trainings between two that start from nothing; the ones between start from "
+        "the weights of the training before. 1: each starts from nothing.",
     )
     shard_size: int = Field(
         default=50, ge=1, description="Instruments that are trained together as one unit of work."
@@ -180,6 +220,15 @@ class ForecastSettings(_Frozen):
                 f"fit into the shortest fit segment; received {lookback}"
             )
         return self
+
+    @property
+    def forecasts(self) -> tuple[tuple[Kind, Target], ...]:
+        """What is forecast, in order: each kind of network with each of its targets."""
+        return tuple(
+            (kind, target)
+            for kind in self.model.kinds
+            for target in (self.targets.names if kind == "many_to_many" else ("log_return",))
+        )
 
     @property
     def embargo(self) -> int:

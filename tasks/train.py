@@ -1,4 +1,4 @@
-"""Training of a shard: which models are due, one fleet for all of them, and what it leaves behind.
+"""Training of a shard: a fleet per kind for the models that are due, and what it leaves behind.
 
 Owns the order of commits: checkpoint, statistics, scores, and last the `models` rows that make
 them count. Never touches orchestration; a run cut short anywhere is simply run again.
@@ -6,63 +6,34 @@ them count. Never touches orchestration; a run cut short anywhere is simply run 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from lstm_models.fleet_config import KINDS
+from tasks.due import Due, data_fingerprint, due_models
 from tasks.evaluate import Evaluated, score_rows, statistics_rows
-from tasks.features import Series
-from tasks.history import load_series
-from tasks.identity import FORECAST_CODE_VERSION, content_id, fingerprint
+from tasks.identity import FORECAST_CODE_VERSION, content_id
+from tasks.methods import fit_beside
 from tasks.schemas import DATASETS
-from tasks.sessions import CalendarConfig, Calendars, ExchangeCalendar
-from tasks.settings import ForecastSettings
+from tasks.shards import Shard, ShardRequest
 from tasks.store import Store
-from tasks.walkforward import (
-    Subject,
-    all_methods,
-    fit_baselines,
-    fit_fleet,
-    predict_fold,
-    subject,
-)
+from tasks.walkforward import fit_fleet, predict_fold
+
+if TYPE_CHECKING:
+    from lstm_models.fleet import Fleet
 
 Report = Callable[[str, int, int], None]
 """Called with (step, done, total)."""
 
 
 @dataclass(frozen=True)
-class Shard:
-    """Instruments whose fleet is one unit of work."""
-
-    name: str
-    instruments: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ShardRequest:
-    """All that a worker needs to train or forecast a shard; small, and safe to send."""
-
-    store_url: str
-    shard: Shard
-    session: date
-    as_of: datetime
-    lag: timedelta
-    calendars: CalendarConfig
-    settings: ForecastSettings
-    config_hash: str
-    run_id: str
-    origin: str
-    versions: tuple[tuple[str, int], ...] = ()
-
-
-@dataclass(frozen=True)
 class Model:
-    """One instrument's model for one target, as the `models` dataset has it."""
+    """One instrument's model of one kind for one target, as the `models` dataset has it."""
 
     model_id: str
     instrument: str
@@ -71,6 +42,7 @@ class Model:
     status: str
     reason: str | None
     checkpoint: str | None
+    kind: str = "many_to_many"
 
 
 @dataclass(frozen=True)
@@ -83,142 +55,60 @@ class TrainResult:
     seconds: float
 
 
-def plan_shards(instruments: Sequence[str], shard_size: int) -> tuple[Shard, ...]:
-    """Contiguous shards of the sorted names: a function of names and config alone."""
-    names = sorted(set(instruments))
-    groups = [tuple(names[i : i + shard_size]) for i in range(0, len(names), shard_size)]
-    return tuple(Shard(f"shard-{i:04d}", group) for i, group in enumerate(groups))
-
-
-def refit_session(calendar: ExchangeCalendar, session: date, every: int) -> date:
-    """The last session on or before `session` after which models are refitted.
-
-    Refits fall on every `every`-th session of the exchange's calendar, counted from 1990, so a
-    model never depends on when somebody first ran the pipeline.
-    """
-    known = calendar.session_on_or_before(session)
-    return calendar.offset(known, -(calendar.ordinal(known) % every))
-
-
 def train_shard(request: ShardRequest, report: Report | None = None) -> TrainResult:
     """Train the models of a shard that are due, and score them; the others are already there.
 
-    A model is also due again where its checkpoint is gone.
+    A model is also due again where its checkpoint is gone, and so is one that another starts from.
 
     Raises:
         StoreError: if the store cannot be read or written.
     """
     started = datetime.now(UTC)
     store = Store.open(request.store_url)
-    due = _due(store, request)
-    known = {row["model_id"]: row for row in _known_models(store, request.shard.instruments)}
-    lost = _lost_checkpoints(store, [known[model_id] for model_id, _ in due if model_id in known])
-    missing = [
-        (model_id, one)
-        for model_id, one in due
-        if model_id not in known or known[model_id]["checkpoint"] in lost
-    ]
-    if missing:
-        _train(store, request, missing, lost, report)
-        known = {row["model_id"]: row for row in _known_models(store, request.shard.instruments)}
+    due = due_models(store, request)
+    steps = _missing(store, request, due)
+    progress = _Progress(report, steps, request.settings.model.seeds)
+    for missing in steps:
+        _train(store, request, missing, progress)
+    known = _known_models(store, request)
     models = tuple(
-        Model(**{name: known[model_id][name] for name in Model.__dataclass_fields__})
-        for model_id, _ in due
+        Model(**{name: known[one.model_id][name] for name in Model.__dataclass_fields__})
+        for one in due
     )
     seconds = (datetime.now(UTC) - started).total_seconds()
-    trained = sum(one.too_short is None for _, one in missing)
+    trained = sum(one.one.too_short is None for missing in steps for one in missing)
     return TrainResult(request.shard, models, trained, seconds)
 
 
-def training_hash(settings: ForecastSettings) -> str:
-    """Identity of the settings that a trained model depends on."""
-    chosen = settings.model_dump(
-        mode="json",
-        exclude={
-            "targets": {"max_stale"},
-            "training": {"processes", "shard_size"},
-            "evaluation": {"gate_rule"},
-        },
-    )
-    return content_id(chosen)
+def _missing(store: Store, request: ShardRequest, due: Sequence[Due]) -> list[list[Due]]:
+    """What has to be trained, one list per fleet, those that others start from first."""
+    known = _known_models(store, request)
+
+    def is_missing(one: Due) -> bool:
+        row = known.get(one.model_id)
+        lost = row is not None and row["checkpoint"] is not None
+        return row is None or (lost and not store.exists(row["checkpoint"]))
+
+    steps: list[list[Due]] = []
+    level = [one for one in due if is_missing(one)]
+    while level:
+        fleets = [[one for one in level if one.one.kind == kind] for kind in KINDS]
+        steps = [fleet for fleet in fleets if fleet] + steps
+        earlier = {one.start.model_id: one.start for one in level if one.start is not None}
+        level = [one for one in earlier.values() if is_missing(one)]
+    return steps
 
 
-def _due(store: Store, request: ShardRequest) -> list[tuple[str, Subject]]:
-    """The models that the facts and settings call for, with their computed ids.
-
-    Each is fitted on what was known when its refit session's bars had been published, and so is
-    the same on every night until the next refit.
-    """
-    calendars = Calendars.load(request.calendars)
-    settings_hash = training_hash(request.settings)
-    due: list[tuple[str, Subject]] = []
-    for group in _by_refit(store, request, calendars):
-        for series in group.values():
-            refit = _due_refit(request, calendars.of(series.instrument))
-            for target in request.settings.targets.names:
-                one = subject(series, target, request.settings)
-                model_id = content_id(
-                    one.instrument,
-                    target,
-                    request.settings.model.kind,
-                    refit,
-                    data_fingerprint(series),
-                    settings_hash,
-                    FORECAST_CODE_VERSION,
-                )
-                due.append((model_id, one))
-    return due
-
-
-def _due_refit(request: ShardRequest, calendar: ExchangeCalendar) -> date:
-    """The refit session of an instrument tonight: one whose bars had been published by `as_of`.
-
-    Another exchange may close its session after the run's: that session is for the next night.
-    """
-    published = min(request.session, calendar.last_session(request.as_of, request.lag))
-    return refit_session(calendar, published, request.settings.training.refit_every)
-
-
-def _by_refit(store: Store, request: ShardRequest, calendars: Calendars) -> list[dict[str, Series]]:
-    """Histories up to each instrument's refit session, read once per refit session."""
-    groups: dict[tuple[date, datetime], list[str]] = {}
-    for name in request.shard.instruments:
-        calendar = calendars.of(name)
-        refit = _due_refit(request, calendar)
-        known = calendar.close(refit) + request.lag
-        groups.setdefault((refit, known), []).append(name)
-    versions = dict(request.versions) or None
-    return [
-        load_series(store, names, calendars, as_of=known, last=refit, versions=versions)
-        for (refit, known), names in sorted(groups.items())
-    ]
-
-
-def data_fingerprint(series: Series) -> str:
-    """Identity of what a model is fitted to: sessions, returns and variances, not price levels."""
-    return fingerprint(series.sessions, series.ordinals, series.log_return, series.variance)
-
-
-def _known_models(store: Store, instruments: Sequence[str]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = store.read("models", instruments=instruments).to_pylist()
-    return rows
-
-
-def _lost_checkpoints(store: Store, models: Sequence[dict[str, Any]]) -> set[str]:
-    """Checkpoints that rows of `models` name but the store no longer has."""
-    paths = {row["checkpoint"] for row in models if row["checkpoint"] is not None}
-    return {path for path in paths if not store.exists(path)}
+def _known_models(store: Store, request: ShardRequest) -> dict[str, dict[str, Any]]:
+    rows = store.read("models", instruments=request.shard.instruments).to_pylist()
+    return {row["model_id"]: row for row in rows}
 
 
 def _train(
-    store: Store,
-    request: ShardRequest,
-    missing: Sequence[tuple[str, Subject]],
-    lost: Collection[str],
-    report: Report | None,
+    store: Store, request: ShardRequest, missing: Sequence[Due], progress: _Progress
 ) -> None:
-    """Train what is missing; a lost checkpoint is written again where its models expect it."""
-    able = [(model_id, one) for model_id, one in missing if one.too_short is None]
+    """Train one fleet; a lost checkpoint is written again where its models expect it."""
+    able = [due for due in missing if due.one.too_short is None]
     checkpoint = None
     statistics: list[dict[str, Any]] = []
     scores: list[dict[str, Any]] = []
@@ -226,48 +116,85 @@ def _train(
     if able:
         from lstm_models import checkpoint as checkpoints
 
-        subjects = [one for _, one in able]
-        fleet = fit_fleet(subjects, request.settings, _counted(report, "train"))
-        live: list[str] = []
+        known = _known_models(store, request)
+        fleet = fit_fleet(
+            [due.one for due in able],
+            request.settings,
+            progress.train,
+            start=_start_fleet(store, able, known),
+            starts={name: start for due in able for name, start in due.starts().items()},
+        )
+        kept: list[str] = []
         extra: dict[str, Any] = {}
         notes: dict[str, Any] = {"models": {}}
-        folds = [(model_id, one, fold) for model_id, one in able for fold in one.folds]
+        folds = [(due.model_id, due.one, fold) for due in able for fold in due.one.folds]
         spans = [(f.gate[0], f.test[1] if f.index else f.calibrate[1]) for _, _, f in folds]
         predicted = predict_fold(
             fleet, [one.member(f) for _, one, f in folds], [one for _, one, _ in folds], spans
         )
-        for place, ((model_id, one, fold), (first, _), lstm) in enumerate(
-            zip(folds, spans, predicted, strict=True)
-        ):
-            fitted = fit_baselines(one, fold)
-            done = Evaluated(one, fold, first, all_methods(one, lstm, first, fitted), model_id)
+        for (model_id, one, fold), (first, _), lstm in zip(folds, spans, predicted, strict=True):
+            beside = fit_beside(one, fold)
+            found = beside.predict(one, lstm, first)
+            done = Evaluated(
+                one, fold, first, found.means, model_id, found.probabilities, found.edges
+            )
             statistics += statistics_rows(done)
             scores += score_rows(done, request.settings.evaluation.level)
+            name = one.member(fold)
+            # The older folds go into the file only where the next refit is to start from them.
+            if fold.index == 0 or request.settings.training.cold_every > 1:
+                kept.append(name)
             if fold.index == 0:
-                name = one.member(fold)
-                live.append(name)
                 lanes[model_id] = _training_summary(fleet, name)
-                for baseline, fit in fitted.items():
-                    extra[f"{model_id}/{baseline}"] = fit.coefficients[0]
+                for part, array in beside.tensors().items():
+                    extra[f"{model_id}/{part}"] = array
                 notes["models"][model_id] = {
                     "member": name,
                     "epsilon": one.epsilon,
                     "calibrate": str(one.series.sessions[fold.calibrate[0]]),
-                    "rows": {baseline: int(fit.rows[0]) for baseline, fit in fitted.items()},
+                    "rows": beside.rows(),
                 }
-            if report is not None:
-                report("score", place + 1, len(folds))
-        data = checkpoints.save(fleet.select(live), extra, notes)
-        checkpoint = f"checkpoints/{content_id([model_id for model_id, _ in able])}.safetensors"
-        for path in sorted({checkpoint, *lost}):
+            progress.score()
+        data = checkpoints.save(fleet.select(kept), extra, notes)
+        checkpoint = f"checkpoints/{content_id([due.model_id for due in able])}.safetensors"
+        expected = {known[due.model_id]["checkpoint"] for due in able if due.model_id in known}
+        for path in sorted({checkpoint, *expected}):
             store.write_file(path, data)
-    models = [
-        _model_row(request, model_id, one, checkpoint, lanes.get(model_id, {}))
-        for model_id, one in missing
-    ]
+    models = [_model_row(request, due, checkpoint, lanes.get(due.model_id, {})) for due in missing]
     for dataset, rows in (("statistics", statistics), ("scores", scores), ("models", models)):
         table = derived_table(dataset, rows, request)
         store.append_once(dataset, table, now=datetime.now(UTC))
+
+
+def _start_fleet(
+    store: Store, able: Sequence[Due], known: Mapping[str, Mapping[str, Any]]
+) -> Fleet | None:
+    """The members that training starts from, out of the files that hold them, as one fleet."""
+    from lstm_models import checkpoint as checkpoints
+
+    wanted: dict[str, list[str]] = {}
+    for due in able:
+        if due.start is not None and (starts := due.starts()):
+            path = known[due.start.model_id]["checkpoint"]
+            wanted.setdefault(path, []).extend(starts.values())
+    if not wanted:
+        return None
+    fleets = [
+        checkpoints.load(store.read_file(path), source=path)[0].select(names)
+        for path, names in sorted(wanted.items())
+    ]
+    return _joined(fleets)
+
+
+def _joined(fleets: Sequence[Fleet]) -> Fleet:
+    """One fleet of the members of all, which are of one config."""
+    own = {field.name for field in fields(fleets[0])} - {"config", "names", "reports"}
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(one, name) for one in fleets]) for name in own
+    }
+    return replace(
+        fleets[0], names=tuple(name for one in fleets for name in one.names), reports=(), **arrays
+    )
 
 
 def _training_summary(fleet: Any, name: str) -> dict[str, Any]:  # noqa: ANN401 - a Fleet, lazily imported
@@ -280,32 +207,30 @@ def _training_summary(fleet: Any, name: str) -> dict[str, Any]:  # noqa: ANN401 
         if diverged
         else None,
         "best_update": max(r.best_update for r in reports),
-        "early_stop_mse": float(np.mean([r.best_mse for r in reports])),
-        "initial_early_stop_mse": float(np.mean([r.initial_mse for r in reports])),
+        "early_stop_mse": float(np.mean([r.best_loss for r in reports])),
+        "initial_early_stop_mse": float(np.mean([r.initial_loss for r in reports])),
     }
 
 
 def _model_row(
-    request: ShardRequest,
-    model_id: str,
-    one: Subject,
-    checkpoint: str | None,
-    summary: dict[str, Any],
+    request: ShardRequest, due: Due, checkpoint: str | None, summary: dict[str, Any]
 ) -> dict[str, Any]:
+    one = due.one
     trained = one.too_short is None
     return {
-        "model_id": model_id,
+        "model_id": due.model_id,
         "shard": request.shard.name,
         "instrument": one.instrument,
         "target": one.target,
-        "kind": request.settings.model.kind,
-        "refit_session": _due_refit(request, Calendars.load(request.calendars).of(one.instrument)),
+        "kind": one.kind,
+        "refit_session": due.refit,
         "cutoff": one.series.sessions[one.folds[0].early_stop[1] - 1].item() if trained else None,
         "data_fingerprint": data_fingerprint(one.series),
         "code_version": FORECAST_CODE_VERSION,
         "status": "not_trained",
         "reason": one.too_short,
         "checkpoint": checkpoint if trained else None,
+        "start_model_id": due.start.model_id if trained and due.start is not None else None,
         **summary,
     }
 
@@ -324,7 +249,26 @@ def derived_table(dataset: str, rows: Sequence[dict[str, Any]], request: ShardRe
     return pa.Table.from_pylist([{**stamp, **row} for row in rows], schema=pa.schema(fields))
 
 
-def _counted(report: Report | None, step: str) -> Callable[[int, int], None] | None:
-    if report is None:
-        return None
-    return lambda done, total: report(step, done, total)
+class _Progress:
+    """Tells how far all fleets of a shard are together, so that a bar never runs backwards."""
+
+    def __init__(self, report: Report | None, steps: Sequence[Sequence[Due]], seeds: int) -> None:
+        self.report = report
+        self.folds = sum(len(one.one.folds) for missing in steps for one in missing)
+        self.networks = self.folds * seeds
+        self.trained = self.scored = 0
+        self.before = 0
+
+    def train(self, done: int, total: int) -> None:
+        """So many of one fleet's networks are done."""
+        self.trained = self.before + done
+        if done == total:
+            self.before += total
+        if self.report is not None:
+            self.report("train", self.trained, self.networks)
+
+    def score(self) -> None:
+        """One more fold is scored."""
+        self.scored += 1
+        if self.report is not None:
+            self.report("score", self.scored, self.folds)

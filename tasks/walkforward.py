@@ -19,18 +19,21 @@ from numpy.typing import NDArray
 
 from lstm_models import baselines, intervals
 from lstm_models.features import FEATURES
-from lstm_models.fleet_config import FleetConfig
+from lstm_models.fleet_config import FleetConfig, Kind
+from tasks.class_forecasts import Edges, edges_of_folds, skip_path
 from tasks.features import (
     LONGEST_MEMORY,
     Floats,
     Series,
     features,
     first_complete,
+    next_returns,
     padded,
     targets,
     variance_floor,
 )
 from tasks.folds import Fold, needed, plan
+from tasks.kinds import is_class_kind
 from tasks.settings import ForecastSettings
 
 if TYPE_CHECKING:
@@ -52,9 +55,10 @@ COMBINED_WITH: Mapping[str, str] = {"log_return": "zero", "log_volatility": "har
 
 @dataclass(frozen=True)
 class Subject:
-    """One instrument and target: its arrays and its folds, newest first.
+    """One instrument, target and kind: its arrays and its folds, newest first.
 
-    `inputs (row, feature)`, `targets (row, lead)`, `scale (row,)` for intervals.
+    `inputs (row, feature)`, `targets (row, lead)`, `scale (row,)` for intervals. `edges` are those
+    of the classes by index of the fold; none where the kind forecasts means.
     """
 
     instrument: str
@@ -66,14 +70,23 @@ class Subject:
     scale: Floats
     folds: tuple[Fold, ...]
     too_short: str | None
+    kind: Kind = "many_to_many"
+    edges: tuple[Edges, ...] = ()
 
     def member(self, fold: Fold) -> str:
         """Name of a fold's LSTM: it seeds the network, so it holds dates, not positions."""
-        return f"{self.instrument}/{self.target}/{self.series.sessions[fold.fit[1] - 1]}"
+        what = self.kind if is_class_kind(self.kind) else self.target
+        return f"{self.instrument}/{what}/{self.series.sessions[fold.fit[1] - 1]}"
+
+    def used(self, fold: Fold) -> NDArray[np.bool_]:
+        """The rows that a fold's network has used, `(row,)`: the baselines are fitted on them."""
+        return _mask(len(self.inputs), _fitted_rows(fold))
 
 
-def subject(series: Series, target: str, settings: ForecastSettings) -> Subject:
-    """Arrays and fold plan of one instrument and target, or the reason why no LSTM is fitted."""
+def subject(
+    series: Series, target: str, settings: ForecastSettings, kind: Kind = "many_to_many"
+) -> Subject:
+    """Arrays and fold plan of one instrument, target and kind, or why no LSTM is fitted."""
     evaluation = settings.evaluation
     epsilon = variance_floor(series, evaluation.min_fit)
     inputs = features(series, epsilon)
@@ -87,16 +100,26 @@ def subject(series: Series, target: str, settings: ForecastSettings) -> Subject:
         required = warm_up + needed(evaluation, settings.embargo)
         had = f"{len(series)} session{'s' if len(series) > 1 else ''}"
         too_short = f"{had} of history, the LSTM needs {required}"
+    edges: tuple[Edges, ...] = ()
+    if is_class_kind(kind):
+        outcomes = next_returns(series)[:, None]
+        if too_short is None:
+            edges, too_short = edges_of_folds(kind, outcomes[:, 0], folds)
+            folds = folds[: len(edges)]
+    else:
+        outcomes = targets(series, target, settings.targets.horizon, epsilon)
     return Subject(
         instrument=series.instrument,
         target=target,
         series=series,
         epsilon=epsilon,
         inputs=inputs,
-        targets=targets(series, target, settings.targets.horizon, epsilon),
+        targets=outcomes,
         scale=interval_scale(target, inputs),
         folds=() if too_short else folds,
         too_short=too_short,
+        kind=kind,
+        edges=edges,
     )
 
 
@@ -122,8 +145,18 @@ def fit_fleet(
     subjects: Sequence[Subject],
     settings: ForecastSettings,
     report: Callable[[int, int], None] | None = None,
+    *,
+    start: Fleet | None = None,
+    starts: Mapping[str, str] | None = None,
 ) -> Fleet:
     """Train every fold of every subject as one fleet; members in the order of `subjects`, folds.
+
+    Args:
+        subjects: all of one kind.
+        settings: of all.
+        report: called with (networks done, networks).
+        start: a fleet of the same kind that training starts from, where `starts` says so.
+        starts: name of a member → name of the member of `start` whose weights it starts from.
 
     Raises:
         ValueError: if no subject has a fold.
@@ -133,15 +166,25 @@ def fit_fleet(
     pairs = [(place, one, fold) for place, one in enumerate(subjects) for fold in one.folds]
     if not pairs:
         raise ValueError("no instrument has enough history for a fold: nothing to train")
-    members = [Member(one.member(f), place, f.fit, f.early_stop) for place, one, f in pairs]
-    config = fleet_config(settings)
-    early = np.stack([_skip(one, fold.fit, config.skip) for _, one, fold in pairs])
+    members = [
+        Member(
+            name=one.member(fold),
+            series=place,
+            fit=fold.fit,
+            early_stop=fold.early_stop,
+            edges=one.edges[fold.index] if one.edges else (),
+            start=(starts or {}).get(one.member(fold)),
+        )
+        for place, one, fold in pairs
+    ]
+    config = fleet_config(settings, subjects[0].kind)
+    early = np.stack([_skip(one, fold, fold.fit, config.skip) for _, one, fold in pairs])
     final = early
     if config.skip:
         # Of the same form, or the network would have learned another path's residual.
         final = np.stack(
             [
-                _skip(one, _fitted_rows(fold), bool(path[:-1].any()))
+                _skip(one, fold, _fitted_rows(fold), bool(path[:-1].any()))
                 for (_, one, fold), path in zip(pairs, early, strict=True)
             ]
         )
@@ -151,6 +194,7 @@ def fit_fleet(
         members,
         early,
         config,
+        start=start,
         report=report,
     )
     return replace(fleet, skip=final)
@@ -162,7 +206,11 @@ def predict_fold(
     subjects: Sequence[Subject],
     rows: Sequence[tuple[int, int]],
 ) -> list[Floats]:
-    """The ungated LSTM mean of each named member over its rows: `(row, lead)` per member."""
+    """The ungated LSTM forecast of each named member over its rows, as `Fleet.predict` gives it.
+
+    Returns:
+        Per member `(row, lead)` means, `(row, 1)` probabilities of a rise, or `(row, class)`.
+    """
     longest = max(stop - first for first, stop in rows)
     cutoffs = np.full((len(members), longest), -1)
     for place, (first, stop) in zip(cutoffs, rows, strict=True):
@@ -180,7 +228,7 @@ def predict_fold(
 
 def fit_baselines(one: Subject, fold: Fold) -> dict[str, baselines.FittedBaseline]:
     """Every baseline of the subject's target, fitted on the fold's fit and early-stop rows."""
-    rows = _mask(len(one.inputs), _fitted_rows(fold))
+    rows = one.used(fold)
     return {
         name: baselines.fit(name, one.inputs[None], one.targets[None], rows[None])
         for name in baselines.BASELINES[one.target]
@@ -232,8 +280,8 @@ def bounds(
     )
 
 
-def fleet_config(settings: ForecastSettings) -> FleetConfig:
-    """The fleet's config from the settings."""
+def fleet_config(settings: ForecastSettings, kind: Kind) -> FleetConfig:
+    """The config of a kind's fleet from the settings."""
     model, training = settings.model, settings.training
     return FleetConfig(
         units=model.units,
@@ -250,15 +298,20 @@ def fleet_config(settings: ForecastSettings) -> FleetConfig:
         patience=training.patience,
         max_updates=training.max_updates,
         width=training.fleet_width,
+        kind=kind,
+        bidirectional=kind in model.bidirectional,
     )
 
 
-def _skip(one: Subject, segment: tuple[int, int], full: bool) -> Floats:
-    """Coefficients of the linear path, `(feature + 1, lead)`.
+def _skip(one: Subject, fold: Fold, segment: tuple[int, int], full: bool) -> Floats:
+    """Coefficients of the linear path, `(feature + 1, output)`.
 
     Only the mean unless `full`, or where the segment has too few complete rows for more.
     """
     rows = _mask(len(one.inputs), segment)[None]
+    if is_class_kind(one.kind):
+        edges = one.edges[fold.index]
+        return skip_path(one.kind, one.inputs, one.targets[:, 0], rows[0], edges, full=full)
     inputs, targets = one.inputs[None], one.targets[None]
     if full and SKIP_FEATURES[one.target]:
         skip: Floats = baselines.linear_skip(inputs, targets, rows, SKIP_FEATURES[one.target])[0]

@@ -1,4 +1,4 @@
-"""Charts as SVG text: one fan for the page, many for a standalone picture, a small range mark.
+"""Charts as SVG text: one for the page, many for a standalone picture, a small range mark.
 
 Owns the elements around the marks and the picture's colours. Never touches the store or a file.
 """
@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from tasks.report.class_charts import BAR_HEIGHT, Columns, Divided
+from tasks.report.class_charts import HEIGHT as COLUMNS_HEIGHT
 from tasks.report.fan import HEIGHT, WIDTH, Fan, draw
 
 # The picture for a place that strips styles: explicit colours on paper of its own, so that it is
@@ -22,45 +24,63 @@ _PICTURE_STYLE = (
     "stroke-linejoin:round}.daily{fill:#8d9199;fill-opacity:.55}"
     ".band{fill:#1d5f8a;fill-opacity:.2}.mean{fill:none;stroke:#1d5f8a;stroke-width:2}"
     ".lead{fill:#1d5f8a}.now{fill:#23272d}"
-    ".value{fill:#1d5f8a}.centre{font-weight:700}.heading{font-size:17px;font-weight:600;"
+    ".column{fill:#1d5f8a}.even{stroke:#23272d;stroke-width:1.2;stroke-dasharray:4 3}"
+    ".usual{stroke:#23272d;stroke-width:2.5}"
+    ".value{paint-order:stroke;stroke:#fbfaf6;stroke-width:4px;stroke-linejoin:round;fill:#1d5f8a}.centre{font-weight:700}.heading{font-size:17px;font-weight:600;"
     "fill:#23272d}.name{font-size:13px;font-weight:600;fill:#23272d}"
 )
 
 
-def fan_chart(fan: Fan, chart_id: str) -> str:
+Drawing = Fan | Columns | Divided
+
+
+def inline_chart(drawing: Drawing, chart_id: str) -> str:
     """One chart as an `<svg>` element that takes its colours from the page's CSS classes."""
+    style = "fan" if isinstance(drawing, Fan) else "classes"
     return (
-        f'<svg class="fan" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'<svg class="{style}" viewBox="0 0 {WIDTH} {_height(drawing)}" role="img" '
         f'aria-labelledby="{escape(chart_id)}-t {escape(chart_id)}-d">'
-        f'<title id="{escape(chart_id)}-t">{escape(fan.name)}</title>'
-        f'<desc id="{escape(chart_id)}-d">{escape(fan.describe())}</desc>'
-        f"{draw(fan, hover=True)}</svg>"
+        f'<title id="{escape(chart_id)}-t">{escape(drawing.name)}</title>'
+        f'<desc id="{escape(chart_id)}-d">{escape(drawing.describe())}</desc>'
+        f"{_marks(drawing, hover=True)}</svg>"
     )
 
 
-def forecast_picture(rows: Sequence[Sequence[Fan]], heading: str) -> bytes:
-    """A standalone SVG of many fans, one row each, with its own paper and colours.
+def _height(drawing: Drawing) -> int:
+    if isinstance(drawing, Fan):
+        return HEIGHT
+    return COLUMNS_HEIGHT if isinstance(drawing, Columns) else BAR_HEIGHT
 
-    Made for places that strip inline SVG but show an image: see `data_uri`.
+
+def _marks(drawing: Drawing, *, hover: bool) -> str:
+    if isinstance(drawing, Fan):
+        return draw(drawing, hover=hover)
+    return drawing.draw(hover=hover) if isinstance(drawing, Columns) else drawing.draw()
+
+
+def forecast_picture(rows: Sequence[Sequence[Drawing]], heading: str) -> bytes:
+    """A standalone SVG of many charts, with its own paper and colours.
+
+    Made for places that strip inline SVG but show an image: see `data_uri`. A row is as high as
+    its highest chart.
     """
     columns = max((len(row) for row in rows), default=1)
-    cell = HEIGHT + 34
-    width, height = 24 + columns * (WIDTH + 12), 60 + len(rows) * cell
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        f'width="{width}" height="{height}"><style>{_PICTURE_STYLE}</style>'
-        f'<rect class="paper" width="{width}" height="{height}" rx="8"/>'
-        f'<text class="heading" x="24" y="36">{escape(heading)}</text>'
-    ]
-    for i, row in enumerate(rows):
-        for j, fan in enumerate(row):
-            x, y = 12 + j * (WIDTH + 12), 60 + i * cell
-            marks = draw(fan, hover=False)
-            parts.append(
-                f'<g transform="translate({x} {y})"><text class="name" x="12" y="14">'
-                f'{escape(fan.name)}</text><g transform="translate(0 20)">{marks}</g></g>'
+    width, y = 24 + columns * (WIDTH + 24), 60
+    cells = []
+    for row in rows:
+        for j, drawing in enumerate(row):
+            cells.append(
+                f'<g transform="translate({24 + j * (WIDTH + 24)} {y})">'
+                f'<text class="name" x="0" y="14">{escape(drawing.name)}</text>'
+                f'<g transform="translate(0 20)">{_marks(drawing, hover=False)}</g></g>'
             )
-    return "".join([*parts, "</svg>"]).encode()
+        y += max(map(_height, row)) + 34
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {y}" '
+        f'width="{width}" height="{y}"><style>{_PICTURE_STYLE}</style>'
+        f'<rect class="paper" width="{width}" height="{y}" rx="8"/>'
+        f'<text class="heading" x="24" y="36">{escape(heading)}</text>{"".join(cells)}</svg>'
+    ).encode()
 
 
 def data_uri(svg: bytes) -> str:

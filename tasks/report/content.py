@@ -7,35 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from itertools import groupby
 
 from tasks.report.panels import Panel, panels
-from tasks.report.run_view import Row, RunView
+from tasks.report.run_view import Key, Row, RunView
 from tasks.report.score_tables import LEARNED
-from tasks.report.typography import count, instant, long_date, percent, plural, short_date
+from tasks.report.summaries import Summary, summary
+from tasks.report.topics import TOPICS, Topic
+from tasks.report.typography import count, instant, long_date, plural
 
 DETAILED = 60
 """Instruments that get charts and score tables of their own; the summary has all of them."""
 SAMPLES = 3
 """Rows of quarantine that are shown for each rule."""
-TARGETS = ("log_return", "log_volatility")
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The table of one target: a panel per instrument, and what its columns are called.
-
-    `single`: every forecast has one lead only, so that first and last are the same.
-    """
-
-    name: str
-    panels: tuple[Panel, ...]
-    single: bool
-    first: str
-    last: str
-    level: str
-    against: str
+_HOPELESS = ("log_return", "direction")
 
 
 @dataclass(frozen=True)
@@ -71,17 +56,16 @@ class Content:
 
 def content(view: RunView) -> Content:
     """Turn one run's rows into what the page says."""
-    instruments = sorted({instrument for instrument, _ in view.forecasts})
+    instruments = sorted({instrument for instrument, *_ in view.forecasts})
     anchors = {name: f"instrument-{i + 1}" for i, name in enumerate(instruments[:DETAILED])}
-    made = {target: panels(view, target, anchors) for target in TARGETS}
+    made = {topic: panels(view, topic, anchors) for topic in TOPICS}
+    shown = [panel for of in made.values() for panel in of]
     return Content(
         title=title(view),
         lede=_lede(view),
-        summaries=tuple(_summary(name, of) for name, of in made.items() if of),
+        summaries=tuple(summary(topic, of) for topic, of in made.items() if of),
         details=tuple(
-            Detail(
-                name, anchor, tuple(p for of in made.values() for p in of if p.instrument == name)
-            )
+            Detail(name, anchor, tuple(panel for panel in shown if panel.instrument == name))
             for name, anchor in anchors.items()
         ),
         left_out=len(instruments) - len(anchors),
@@ -97,61 +81,53 @@ def title(view: RunView) -> str:
 
 def _lede(view: RunView) -> tuple[str, ...]:
     """What was forecast, how much of it the LSTM earned, and what went wrong, if anything."""
-    pairs = len(view.forecasts)
-    if not pairs:
+    if not view.forecasts:
         return ("No forecast was made.",)
-    instruments = {instrument for instrument, _ in view.forecasts}
+    instruments = {instrument for instrument, *_ in view.forecasts}
     rows = [row for rows in view.forecasts.values() for row in rows]
     made = (
         f"{plural(len(rows), 'forecast')} for {plural(len(instruments), 'instrument')}, up to "
         f"{plural(max(row['lead'] for row in rows), 'session')} ahead."
     )
-    earned = " ".join(filter(None, (_earned(view.forecasts, target) for target in TARGETS)))
-    if not any(made[0]["method"] in LEARNED for made in view.forecasts.values()):
-        earned = "A baseline stands for all of them."
     held = len(view.quarantine)
     kept_out = f" {plural(held, 'row')} of data in quarantine." if held else ""
-    lede = f"{made} {earned}{kept_out}"
-    if not any(target == "log_return" for _, target in view.forecasts):
+    lede = f"{made} {_earned(view.forecasts)}{kept_out}"
+    hopeless = [one.noun for one in _topics(view.forecasts) if one.slug in _HOPELESS]
+    if not hopeless:
         return (lede,)
     return (
         lede,
-        "On daily returns expect the baseline. Volatility clusters, and that can be forecast.",
+        f"On daily {_and(hopeless)} expect the baseline. Volatility clusters, and that can "
+        "be forecast.",
     )
 
 
-def _earned(forecasts: Mapping[tuple[str, str], tuple[Row, ...]], target: str) -> str:
-    methods = [rows[0]["method"] for (_, of), rows in forecasts.items() if of == target]
-    learned = sum(method in LEARNED for method in methods)
-    if not methods:
-        return ""
-    what = {"log_return": "returns", "log_volatility": "volatility"}[target]
-    if learned == 0:
-        return f"For {what} the baseline stands everywhere."
-    if learned == len(methods):
-        return f"For {what} the LSTM is published everywhere."
-    return f"For {what} the LSTM is published for {learned} of {len(methods)} instruments."
+def _topics(forecasts: Mapping[Key, tuple[Row, ...]]) -> list[Topic]:
+    made = {key[1:] for key in forecasts}
+    return [one for one in TOPICS if (one.target, one.kind) in made]
 
 
-def _summary(name: str, of: tuple[Panel, ...]) -> Summary:
-    """Column heads name a date, or the baseline, only where it is the same for all."""
-    baselines = {panel.baseline for panel in of if panel.baseline}
-    return Summary(
-        name=name,
-        panels=of,
-        single=all(len(panel.leads) == 1 for panel in of),
-        first=_lead_head({panel.leads[0] for panel in of}),
-        last=_lead_head({panel.leads[-1] for panel in of}),
-        level=percent(of[0].level, 0),
-        against=baselines.pop() if len(baselines) == 1 else "",
-    )
+def _earned(forecasts: Mapping[Key, tuple[Row, ...]]) -> str:
+    """For each topic whether the LSTM or a baseline is published; topics that agree in one."""
+    verdicts: dict[str, list[str]] = {}
+    for one in _topics(forecasts):
+        of = [rows[0] for key, rows in forecasts.items() if key[1:] == (one.target, one.kind)]
+        learned = sum(row["method"] in LEARNED for row in of)
+        if learned == 0:
+            verdict = "the baseline stands everywhere."
+        elif learned == len(of):
+            verdict = "the LSTM is published everywhere."
+        else:
+            verdict = f"the LSTM is published for {learned} of {len(of)} instruments."
+        verdicts.setdefault(verdict, []).append(one.noun)
+    if list(verdicts) == ["the baseline stands everywhere."]:
+        return "A baseline stands for all of them."
+    return " ".join(f"For {_and(nouns)} {verdict}" for verdict, nouns in verdicts.items())
 
 
-def _lead_head(ends: set[tuple[int, date | None]]) -> str:
-    leads = {lead for lead, _ in ends}
-    session = next(iter(ends))[1]
-    head = f"Lead {leads.pop()}" if len(leads) == 1 else "Last lead"
-    return f"{head}, {short_date(session)}" if len(ends) == 1 and session else head
+def _and(nouns: list[str]) -> str:
+    *most, last = nouns
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _data_sentence(view: RunView) -> str:

@@ -14,7 +14,8 @@ import numpy as np
 
 from tasks.features import daily_variance
 from tasks.report.fan import Fan
-from tasks.report.run_view import HISTORY, Prices, Row
+from tasks.report.prices import Prices
+from tasks.report.run_view import HISTORY, Row
 from tasks.report.typography import price_decimals
 
 SESSIONS_A_YEAR = 252

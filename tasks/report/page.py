@@ -13,8 +13,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tasks.publish import published_as_of
 from tasks.report.charts import forecast_picture
 from tasks.report.content import content, title
-from tasks.report.panels import HEADINGS, fans
+from tasks.report.missing import by_instrument
+from tasks.report.panels import panels
 from tasks.report.run_view import RunView, view_run
+from tasks.report.topics import TOPICS
 from tasks.report.typography import ABSENT, count, instant, plural, short_date
 from tasks.store import Store
 
@@ -49,23 +51,30 @@ def write_report(store: Store, *, run_id: str | None = None) -> str:
 
 
 def run_picture(store: Store, *, run_id: str | None = None) -> bytes:
-    """The fans of a run's first instruments as one standalone SVG, for a Prefect artifact.
+    """The charts of a run's first instruments as one standalone SVG, for a Prefect artifact.
 
     Raises:
         LookupError: The store has no such run.
     """
     view = view_run(store, run_id)
-    instruments = {instrument for instrument, _ in view.forecasts}
+    instruments = sorted({instrument for instrument, *_ in view.forecasts})
     heading = title(view)
     if len(instruments) > PICTURED:
         heading += f" (the first {PICTURED} of {len(instruments)} instruments)"
-    return forecast_picture(fans(view, limit=PICTURED), heading)
+    shown = [panel for one in TOPICS for panel in panels(view, one, {})]
+    rows = []
+    for name in instruments[:PICTURED]:
+        made = (one.figures.drawing() for one in shown if one.instrument == name)
+        drawings = [drawing for drawing in made if drawing is not None]
+        rows += [drawings[i : i + 2] for i in range(0, len(drawings), 2)]
+    return forecast_picture(rows, heading)
 
 
 def render_report(view: RunView, *, store_url: str) -> str:
     """The page as text; the same view gives the same bytes."""
     run = view.run
     versions = json.loads(run["table_versions"])
+    said = content(view)
     facts = (
         ("As of", instant(run["as_of"]), False),
         ("Origin", run["origin"], False),
@@ -79,11 +88,12 @@ def render_report(view: RunView, *, store_url: str) -> str:
         .get_template("report.html")
         .render(
             run=run,
-            content=content(view),
+            content=said,
             facts=facts,
             health=view.health,
-            missing=view.missing,
-            headings=HEADINGS,
+            missing=by_instrument(view.missing),
+            topics=[one.topic for one in said.summaries],
+            stale=any(panel.since for one in said.summaries for panel in one.panels),
             runs=view.runs[:_RUNS_SHOWN],
             store_url=store_url,
             absent=ABSENT,

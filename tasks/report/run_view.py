@@ -10,47 +10,33 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.report.data_health import Health, arrivals, data_health
+from tasks.report.prices import PRICES, Prices, recent_prices
+from tasks.report.rises import Rises, rises
 from tasks.report.typography import plural
 from tasks.scoreboard import scoreboard
 from tasks.store import Store
 
 Row = Mapping[str, Any]
-Pair = tuple[str, str]
-"""(instrument, target)."""
+Key = tuple[str, str, str]
+"""(instrument, target, kind): two kinds forecast the same target."""
 
-KIND = "many_to_many"
 HISTORY = 60
 """Sessions of history on a chart."""
-_PRICES = ("open", "high", "low", "close")
-
-
-@dataclass(frozen=True)
-class Prices:
-    """The last bars of one instrument, by `time`, ascending; prices as the provider gave them."""
-
-    sessions: np.ndarray[Any, np.dtype[np.datetime64]]
-    open: np.ndarray[Any, np.dtype[np.float64]]
-    high: np.ndarray[Any, np.dtype[np.float64]]
-    low: np.ndarray[Any, np.dtype[np.float64]]
-    close: np.ndarray[Any, np.dtype[np.float64]]
-    price_basis: str
-    splits: tuple[tuple[date, float], ...]
 
 
 @dataclass(frozen=True)
 class Missing:
-    """An instrument and target of the plan without a forecast."""
+    """An instrument, target and kind of the plan without a forecast."""
 
     instrument: str
     target: str
+    kind: str
     reason: str
 
 
@@ -60,10 +46,11 @@ class RunView:
 
     run: Row
     runs: tuple[Row, ...]
-    forecasts: Mapping[Pair, tuple[Row, ...]]
-    scores: Mapping[Pair, tuple[Row, ...]]
-    models: Mapping[Pair, Row]
+    forecasts: Mapping[Key, tuple[Row, ...]]
+    scores: Mapping[Key, tuple[Row, ...]]
+    models: Mapping[Key, Row]
     prices: Mapping[str, Prices]
+    rises: Mapping[str, Rises]
     health: tuple[Health, ...]
     missing: tuple[Missing, ...]
     quarantine: tuple[Row, ...]
@@ -86,13 +73,14 @@ def view_run(store: Store, run_id: str | None = None) -> RunView:
     )
     run = _find(runs, run_id, store.url)
     as_of = run["as_of"]
-    columns = ["instrument", "session", *_PRICES, "price_basis"]
+    columns = ["instrument", "session", *PRICES, "price_basis"]
     bars = store.read("bars", as_of=as_of, columns=columns)
     quarantine = _held(store, run["session"])
     forecasts = _forecasts(store, run)
     # The chart's line is a mean over as many sessions as the last lead covers.
     recent = HISTORY + max((rows[-1]["lead"] for rows in forecasts.values()), default=0)
-    prices = _recent_prices(bars, store.read("actions", as_of=as_of), recent)
+    actions = store.read("actions", as_of=as_of)
+    directed = {instrument for instrument, _, kind in forecasts if kind == "direction"}
     models, due = _models(store, run, forecasts)
     health = data_health(bars, arrivals(store, run, runs), quarantine, run["session"])
     return RunView(
@@ -101,7 +89,8 @@ def view_run(store: Store, run_id: str | None = None) -> RunView:
         forecasts=forecasts,
         scores=_scores(store, run, forecasts),
         models=models,
-        prices=prices,
+        prices=recent_prices(bars, actions, recent),
+        rises=rises(bars, actions, directed, run["session"]),
         health=health,
         missing=_missing(run, forecasts, due, health),
         quarantine=quarantine,
@@ -122,14 +111,14 @@ def _find(runs: list[Row], run_id: str | None, url: str) -> Row:
     return found[0]
 
 
-def _by_pair(rows: Iterable[Row]) -> dict[Pair, list[Row]]:
-    grouped: dict[Pair, list[Row]] = defaultdict(list)
+def _by_key(rows: Iterable[Row]) -> dict[Key, list[Row]]:
+    grouped: dict[Key, list[Row]] = defaultdict(list)
     for row in rows:
-        grouped[row["instrument"], row["target"]].append(row)
+        grouped[row["instrument"], row["target"], row["kind"]].append(row)
     return dict(sorted(grouped.items()))
 
 
-def _forecasts(store: Store, run: Row) -> dict[Pair, tuple[Row, ...]]:
+def _forecasts(store: Store, run: Row) -> dict[Key, tuple[Row, ...]]:
     """Forecasts made for the run's knowledge and settings, by lead.
 
     An earlier run of the same night may have made them, so they are not found by `run_id`. Where
@@ -139,54 +128,58 @@ def _forecasts(store: Store, run: Row) -> dict[Pair, tuple[Row, ...]]:
     table = table.filter(
         (pc.field("as_of") == pa.scalar(run["as_of"], table["as_of"].type))
         & (pc.field("config_hash") == run["config_hash"])
-        & (pc.field("kind") == KIND)
     )
     result = {}
-    for pair, rows in _by_pair(table.to_pylist()).items():
+    for key, rows in _by_key(table.to_pylist()).items():
         newest = {row["lead"]: row for row in sorted(rows, key=lambda row: row["made_at"])}
-        result[pair] = tuple(newest[lead] for lead in sorted(newest))
+        result[key] = tuple(newest[lead] for lead in sorted(newest))
     return result
 
 
 def _scores(
-    store: Store, run: Row, forecasts: Mapping[Pair, tuple[Row, ...]]
-) -> dict[Pair, tuple[Row, ...]]:
+    store: Store, run: Row, forecasts: Mapping[Key, tuple[Row, ...]]
+) -> dict[Key, tuple[Row, ...]]:
     """Pooled out-of-sample scores of the models that the forecasts name."""
     ids = {rows[0]["model_id"] for rows in forecasts.values()} - {None, ""}
-    pooled = _by_pair(scoreboard(store, ids, run["config_hash"])) if ids else {}
-    return {pair: tuple(rows) for pair, rows in pooled.items()}
+    pooled = _by_key(scoreboard(store, ids, run["config_hash"])) if ids else {}
+    return {key: tuple(rows) for key, rows in pooled.items()}
 
 
 def _models(
-    store: Store, run: Row, forecasts: Mapping[Pair, tuple[Row, ...]]
-) -> tuple[dict[Pair, Row], dict[Pair, Row]]:
-    """The model that each forecast names, and for pairs of the plan without one the newest due."""
+    store: Store, run: Row, forecasts: Mapping[Key, tuple[Row, ...]]
+) -> tuple[dict[Key, Row], dict[Key, Row]]:
+    """The model that each forecast names, and the newest due of each key."""
     rows = store.read("models").to_pylist()
     by_id = {row["model_id"]: row for row in rows}
-    named = {pair: by_id.get(made[0]["model_id"]) for pair, made in forecasts.items()}
-    due: dict[Pair, Row] = {}
+    named = {key: by_id.get(made[0]["model_id"]) for key, made in forecasts.items()}
+    due: dict[Key, Row] = {}
     for row in sorted(rows, key=lambda row: (row["refit_session"], row["made_at"])):
-        if row["refit_session"] <= run["session"] and row["kind"] == KIND:
-            due[row["instrument"], row["target"]] = row
-    return {pair: row for pair, row in named.items() if row is not None}, due
+        if row["refit_session"] <= run["session"]:
+            due[row["instrument"], row["target"], row["kind"]] = row
+    return {key: row for key, row in named.items() if row is not None}, due
 
 
 def _missing(
     run: Row,
-    forecasts: Mapping[Pair, tuple[Row, ...]],
-    due: Mapping[Pair, Row],
+    forecasts: Mapping[Key, tuple[Row, ...]],
+    due: Mapping[Key, Row],
     health: tuple[Health, ...],
 ) -> tuple[Missing, ...]:
-    """Pairs of the run's plan without a forecast, with what the store knows of why."""
+    """What the run's plan has and no forecast was made for, with what the store knows of why.
+
+    A target or kind that only other settings forecast is not missing.
+    """
     plan: dict[str, list[str]] = json.loads(run["shards"])
-    targets = sorted({target for _, target in forecasts} | {target for _, target in due})
+    own = (key for key, row in due.items() if row["config_hash"] == run["config_hash"])
+    planned = sorted({(target, kind) for _, target, kind in (*forecasts, *own)})
     states = {one.instrument: one for one in health}
     result = []
     for instrument in sorted(name for names in plan.values() for name in names):
-        for target in targets:
-            if (instrument, target) in forecasts:
+        for target, kind in planned:
+            key = (instrument, target, kind)
+            if key in forecasts:
                 continue
-            model, state = due.get((instrument, target)), states.get(instrument)
+            model, state = due.get(key), states.get(instrument)
             if state is None or state.last is None:
                 reason = "no bar is known"
             elif model is not None and model["reason"]:
@@ -195,7 +188,7 @@ def _missing(
                 reason = f"its newest bar is of {state.last}"
             else:
                 reason = f"only {plural(state.sessions, 'session')} known"
-            result.append(Missing(instrument, target, reason))
+            result.append(Missing(*key, reason))
     return tuple(result)
 
 
@@ -221,38 +214,3 @@ def _held(store: Store, session: date) -> tuple[Row, ...]:
             ),
         )
     )
-
-
-def _by_instrument(table: pa.Table) -> list[tuple[str, pa.Table]]:
-    """Slices of a table that is sorted by instrument, without copying."""
-    if table.num_rows == 0:
-        return []
-    encoded = table["instrument"].combine_chunks().dictionary_encode()
-    codes = encoded.indices.to_numpy()
-    names = encoded.dictionary.to_pylist()
-    starts = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
-    return [
-        (names[codes[start]], table.slice(start, stop - start)) for start, stop in pairwise(starts)
-    ]
-
-
-def _recent_prices(bars: pa.Table, actions: pa.Table, recent: int) -> dict[str, Prices]:
-    splits: dict[str, list[tuple[date, float]]] = defaultdict(list)
-    for row in actions.to_pylist():
-        if row["action"] == "split":
-            splits[row["instrument"]].append((row["session"], row["value"]))
-    result = {}
-    for instrument, rows in _by_instrument(bars):
-        last = rows.slice(max(rows.num_rows - recent, 0))
-        columns = {name: _floats(last[name]) for name in _PRICES}
-        result[instrument] = Prices(
-            sessions=np.array(last["session"].to_pylist(), dtype="datetime64[D]"),
-            price_basis=last["price_basis"][-1].as_py(),
-            splits=tuple(splits[instrument]),
-            **columns,
-        )
-    return result
-
-
-def _floats(column: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.array([np.nan if v is None else v for v in column.to_pylist()], dtype=np.float64)

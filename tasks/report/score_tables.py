@@ -9,7 +9,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Self
 
+from tasks.kinds import primary_score
 from tasks.report.run_view import Row
 from tasks.report.typography import ABSENT, count, exponent_for, number, percent, power_of_ten
 
@@ -28,10 +30,13 @@ _METHODS = {
     "harx": "HARX",
     "harx_long": "HARX long",
     "ewma": "EWMA",
+    "frequencies": "Frequencies",
+    "climatology": "Climatology",
+    "logit": "Logit",
 }
 LEARNED = (LSTM, "combination")
 """Methods that an LSTM has a part in."""
-_CANDIDATES = (PUBLISHED, *LEARNED)
+CANDIDATES = (PUBLISHED, *LEARNED)
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,15 @@ class Cell:
     value: float | int | None = None
     tone: str = ""
 
+    @classmethod
+    def absent(cls) -> Self:
+        """The cell of a number that is not known."""
+        return cls(ABSENT)
+
 
 @dataclass(frozen=True)
 class Line:
-    """One row of a table by lead."""
+    """One row of a table."""
 
     label: str
     cells: tuple[Cell, ...]
@@ -53,10 +63,27 @@ class Line:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows of a table that share a heading."""
+    """Rows of a table that share a heading, which may be empty."""
 
     label: str
     lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a column is of, and the session that it is for, if any."""
+
+    text: str
+    session: date | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of an instrument's part: the head of its first column, of the others, its rows."""
+
+    corner: str
+    heads: tuple[Head, ...]
+    groups: tuple[Group, ...]
 
 
 def method_name(method: str) -> str:
@@ -64,11 +91,17 @@ def method_name(method: str) -> str:
     return _METHODS.get(method, method)
 
 
-def _table(scores: Sequence[Row]) -> dict[str, dict[int, Row]]:
-    """Scores by method and lead; candidates first, then baselines in their known order."""
+def methods_of(scores: Sequence[Row]) -> list[str]:
+    """The methods that were scored: candidates first, then baselines in their known order."""
     order = {method: i for i, method in enumerate(_METHODS)}
-    names = sorted({row["method"] for row in scores}, key=lambda m: (order.get(m, len(order)), m))
-    return {name: {row["lead"]: row for row in scores if row["method"] == name} for name in names}
+    return sorted({row["method"] for row in scores}, key=lambda m: (order.get(m, len(order)), m))
+
+
+def _table(scores: Sequence[Row]) -> dict[str, dict[int, Row]]:
+    return {
+        name: {row["lead"]: row for row in scores if row["method"] == name}
+        for name in methods_of(scores)
+    }
 
 
 def score_groups(scores: Sequence[Row], leads: Leads) -> tuple[Group, ...]:
@@ -76,7 +109,7 @@ def score_groups(scores: Sequence[Row], leads: Leads) -> tuple[Group, ...]:
     if not scores:
         return ()
     table = _table(scores)
-    baselines = [method for method in table if method not in _CANDIDATES]
+    baselines = [method for method in table if method not in CANDIDATES]
     labels = {
         PUBLISHED: "Skill of what is published, against",
         LSTM: "Skill of the LSTM before the gate, against",
@@ -119,7 +152,7 @@ def _mse_group(table: Mapping[str, Mapping[int, Row]], leads: Leads) -> Group:
 
     def cell(row: Row | None) -> Cell:
         if row is None:
-            return Cell(ABSENT)
+            return Cell.absent()
         tone = "best" if row["mse"] == best[row["lead"]] else ""
         return Cell(number(row["mse"] / 10.0**exponent, decimals), row["mse"], tone)
 
@@ -141,24 +174,36 @@ def _skill_at(rows: Mapping[int, Row], against: Mapping[int, Row], lead: int) ->
     ours, theirs = rows.get(lead), against.get(lead)
     same = ("first_cutoff", "last_cutoff", "count")
     if ours is None or theirs is None or any(ours[name] != theirs[name] for name in same):
-        return Cell(ABSENT)
+        return Cell.absent()
     return skill_cell(ours["mse"], theirs["mse"])
 
 
-def skill_cell(mse: float | None, against: float | None) -> Cell:
-    """1 - mse/against, marked as better or worse where the written number shows it."""
-    if mse is None or against is None or not against > 0:
-        return Cell(ABSENT)
-    skill = 1 - mse / against
+def skill_cell(loss: float | None, against: float | None) -> Cell:
+    """1 - loss/against, marked as better or worse where the written number shows it."""
+    if loss is None or against is None or not against > 0:
+        return Cell.absent()
+    skill = 1 - loss / against
     text = percent(skill, 1, signed=True)
     tone = "" if text[0].isdigit() else "better" if skill > 0 else "worse"
     return Cell(text, skill, tone)
 
 
-def mean_mse(scores: Sequence[Row], method: str) -> float | None:
-    """Mean over leads of a method's MSE."""
-    values = [row["mse"] for row in scores if row["method"] == method]
-    return sum(values) / len(values) if values else None
+def lstm_skill(scores: Sequence[Row]) -> Cell:
+    """The LSTM's skill before the gate, against the default baseline.
+
+    Of errors averaged over leads: MSE, or log loss where classes are forecast.
+    """
+    if not scores:
+        return Cell.absent()
+    loss = primary_score(scores[0]["kind"])
+    return skill_cell(
+        _mean_loss(scores, LSTM, loss), _mean_loss(scores, scores[0]["baseline"], loss)
+    )
+
+
+def _mean_loss(scores: Sequence[Row], method: str, loss: str) -> float | None:
+    values = [row[loss] for row in scores if row["method"] == method]
+    return sum(values) / len(values) if values and None not in values else None
 
 
 def _reliability(table: Mapping[str, Mapping[int, Row]], leads: Leads) -> Group:
@@ -167,7 +212,7 @@ def _reliability(table: Mapping[str, Mapping[int, Row]], leads: Leads) -> Group:
     covered = next(
         (
             table[m]
-            for m in (*_CANDIDATES, *table)
+            for m in (*CANDIDATES, *table)
             if any(row["coverage"] is not None for row in table.get(m, {}).values())
         ),
         {},
@@ -175,7 +220,7 @@ def _reliability(table: Mapping[str, Mapping[int, Row]], leads: Leads) -> Group:
 
     def line(label: str, of: Mapping[int, Row], write: Callable[[Row], Cell]) -> Line:
         return Line(
-            label, tuple(write(of[lead]) if lead in of else Cell(ABSENT) for lead, _ in leads)
+            label, tuple(write(of[lead]) if lead in of else Cell.absent() for lead, _ in leads)
         )
 
     lines = [line("Pairs scored", rows, lambda row: Cell(count(row["count"]), row["count"]))]

@@ -50,6 +50,11 @@ def number(name: str, meaning: str, unit: str, *, nullable: bool = False) -> pa.
     return column(name, pa.float64(), meaning, unit=unit, nullable=nullable)
 
 
+def numbers(name: str, meaning: str, unit: str) -> pa.Field:
+    """A column of lists of 64-bit floats, or null."""
+    return column(name, pa.list_(pa.float64()), meaning, unit=unit, nullable=True)
+
+
 def count(name: str, meaning: str, unit: str, kind: pa.DataType | None = None) -> pa.Field:
     """A column of integers, by default of 32 bits."""
     return column(name, kind or pa.int32(), meaning, unit=unit)

@@ -17,6 +17,7 @@ from tasks.schemas import SCHEMA_VERSION, Dataset
 from tasks.storage.facts import StoreError
 from tasks.storage.places import Place
 from tasks.storage.scans import first_line
+from tasks.storage.upgrade import upgrade
 
 _VERSION_SETTING = "fleetcast.schemaVersion"
 _RETENTION = "interval 366 days"
@@ -25,6 +26,8 @@ _RETENTION = "interval 366 days"
 _COMMIT_RETRIES = 1000
 _ATTEMPTS = 10_000
 """How often a commit is judged anew; each time, one of the writers gets on."""
+
+_UPGRADE_ATTEMPTS = 10
 
 _LONGEST_WAIT = 0.5
 """Seconds before the next attempt."""
@@ -36,14 +39,14 @@ _CONFLICT = "Concurrent transaction"
 
 
 def open_table(place: Place, dataset: Dataset) -> DeltaTable:
-    """The dataset's table at its newest version; made if there is none.
+    """The dataset's table at its newest version; made if there is none, upgraded if it is old.
 
     Raises:
-        StoreError: it can't be made, or what is there can't be read.
+        StoreError: it can't be made or upgraded, or what is there can't be read.
     """
     table = find_table(place, dataset)
     if table is not None:
-        return table
+        return table if _version(table) == SCHEMA_VERSION else _upgraded(place, dataset, table)
     try:
         return DeltaTable.create(
             place.address(dataset.name),
@@ -75,7 +78,7 @@ def find_table(place: Place, dataset: Dataset, version: int | None = None) -> De
     address = place.address(dataset.name)
     try:
         table = DeltaTable(address, version=version)
-        written_by = int(table.metadata().configuration.get(_VERSION_SETTING, "0"))
+        written_by = _version(table)
     except TableNotFoundError:
         return None
     except (DeltaError, OSError, ValueError) as error:
@@ -153,6 +156,27 @@ def _append(place: Place, dataset: Dataset, table: DeltaTable, rows: pa.Table) -
     except (DeltaError, OSError) as error:
         raise _unwritable(place, dataset, error) from error
     return True
+
+
+def _version(table: DeltaTable) -> int:
+    return int(table.metadata().configuration.get(_VERSION_SETTING, "0"))
+
+
+def _upgraded(place: Place, dataset: Dataset, table: DeltaTable) -> DeltaTable:
+    """The table, brought up to today's schema version, by us or by whoever was quicker."""
+    for attempt in range(_UPGRADE_ATTEMPTS):
+        try:
+            upgrade(table, dataset, {_VERSION_SETTING: str(SCHEMA_VERSION)})
+        except (DeltaError, OSError) as error:
+            if attempt == _UPGRADE_ATTEMPTS - 1:
+                raise _unwritable(place, dataset, error) from error
+            time.sleep(random.uniform(0.0, _LONGEST_WAIT))  # noqa: S311
+        newest = find_table(place, dataset)
+        if newest is not None:
+            table = newest
+        if _version(table) == SCHEMA_VERSION:
+            break
+    return table
 
 
 def _openable(address: str) -> bool:

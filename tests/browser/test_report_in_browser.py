@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tasks.report.page import run_picture, write_report
 from tests.browser.chromium import NAMES, Browser, Page, find_browser
-from tests.tasks.example_store import example_store
+from tests.tasks.report.class_rows import night
 
 BROWSER = find_browser()
 pytestmark = pytest.mark.skipif(
@@ -52,7 +53,7 @@ CONTRAST = """(() => {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a page and a picture, one instrument with a name that is markup."""
     path = tmp_path_factory.mktemp("browser") / "store"
-    store = example_store(path, rename={"GOOG": "<script>alert(1)</script>"})
+    store = night(path, rename={"GOOG": "<script>alert(1)</script>"})
     write_report(store)
     store.write_file("latest/picture.svg", run_picture(store))
     return path / "latest"
@@ -107,7 +108,7 @@ def test_words_are_large_enough_everywhere(page: Page, report: str, width: int) 
     page.show(width)
     page.open(report)
     sizes = page.ask(
-        """[...document.querySelectorAll('svg.fan')].flatMap(s => {
+        """[...document.querySelectorAll('svg[role=img]')].flatMap(s => {
              const scale = s.getBoundingClientRect().width / s.viewBox.baseVal.width;
              return [...s.querySelectorAll('text')].filter(t => t.checkVisibility())
                .map(t => parseFloat(getComputedStyle(t).fontSize) * scale)})"""
@@ -125,7 +126,7 @@ def test_words_of_a_chart_do_not_touch(page: Page, report: str, width: int) -> N
     page.show(width)
     page.open(report)
     touching = page.ask(
-        """[...document.querySelectorAll('svg.fan')].flatMap(s => {
+        """[...document.querySelectorAll('svg[role=img]')].flatMap(s => {
              const found = [...s.querySelectorAll('text')].filter(t => t.checkVisibility());
              const boxes = found.map(t => t.getBoundingClientRect());
              return found.flatMap((t, i) => found.slice(i + 1).filter((_, j) => {
@@ -151,6 +152,57 @@ def test_every_chart_is_drawn(page: Page, report: str) -> None:
     for past, band, mean, leads, shortest in charts:
         assert (past, band, mean, leads) == (1, 1, 1, 5)
         assert shortest > 100
+
+
+def test_every_class_is_drawn(page: Page, report: str) -> None:
+    page.show(1280)
+    page.open(report)
+    charts = page.ask(
+        """[...document.querySelectorAll('svg.classes')].map(s =>
+             [...s.querySelectorAll('rect.column')].map(r => r.getBoundingClientRect())
+               .map(b => [b.left, b.right, b.height]))"""
+    )
+    assert sorted({len(columns) for columns in charts}) == [1, 10]
+    assert len(charts) == 10
+    for columns in charts:
+        assert all(height > 5 for *_, height in columns)
+        for (_, right, _), (left, _, _) in pairwise(columns):
+            assert right < left
+
+
+@pytest.mark.parametrize(("width", "dark"), SCREENS)
+def test_a_table_that_goes_on_beyond_its_edge_has_a_shade_there(
+    page: Page, report: str, width: int, dark: bool
+) -> None:
+    page.show(width, dark=dark)
+    page.open(report)
+    # Two covers that scroll with the table, above two shades that stay at the edges.
+    found = page.ask(
+        """[...document.querySelectorAll('.scroll')].map(e => [
+             e.scrollWidth > e.clientWidth + 1,
+             getComputedStyle(e).backgroundImage.split('linear-gradient').length - 1,
+             getComputedStyle(e).backgroundAttachment])"""
+    )
+    assert all(layers == 4 for _, layers, _ in found)
+    assert {how for *_, how in found} == {"local, local, scroll, scroll"}
+    wider = sum(wide for wide, *_ in found)
+    assert wider == 0 if width == 1280 else wider >= 6
+
+
+def test_a_night_of_one_kind_fits_too(page: Page, tmp_path: Path) -> None:
+    for kind in ("direction", "quantile_class"):
+        address = Path(write_report(night(tmp_path / kind, [kind]))).as_uri()
+        for width in (375, 1280):
+            page.show(width)
+            page.open(address)
+            assert page.ask("document.documentElement.scrollWidth") <= width
+            # What is alone has its tables beside it where there is room.
+            tops = page.ask(
+                """[...document.querySelectorAll('.panel')].map(p => ['figure', '.tables']
+                     .map(c => p.querySelector(c)?.getBoundingClientRect().left))"""
+            )
+            beside = [left is not None and left > chart for chart, left in tops]
+            assert any(beside) == (width == 1280)
 
 
 def test_a_hostile_name_is_shown_and_not_run(page: Page, report: str) -> None:

@@ -31,8 +31,8 @@ def config(**sections: object) -> FleetcastConfig:
     [
         (
             "[model]\nunitz = 3",
-            ': model.unitz: unknown field. Did you mean "units"? [model] takes: kind, units, '
-            "lookback, burn_in, seeds, skip",
+            ': model.unitz: unknown field. Did you mean "units"? [model] takes: kinds, '
+            "bidirectional, units, lookback, burn_in, seeds, skip",
         ),
         ("[model]\nunits = 0", ": model.units = 0: expected a whole number from 1 to 1024"),
         ("[model]\nunits = 1.5", ": model.units = 1.5: expected a whole number from 1 to 1024"),
@@ -70,6 +70,17 @@ def config(**sections: object) -> FleetcastConfig:
         (
             "[universe]\ninstruments = ['A', 'B', 'A']",
             ": universe.instruments = ['A', 'B', 'A']: named more than once: A",
+        ),
+        (
+            "[model]\nkinds = ['many_to_may']",
+            ': model.kinds[0] = "many_to_may": expected one of "many_to_many", "direction", '
+            '"quantile_class". Did you mean "many_to_many"?',
+        ),
+        (
+            "[model]\nbidirectional = ['many_to_many']",
+            ": model.bidirectional = ['many_to_many']: many_to_many can't be bidirectional: at "
+            "every step an LSTM that reads backwards has read the very sessions that the step is "
+            "to forecast",
         ),
         (
             "[model]\nlookback = 10\nburn_in = 10",

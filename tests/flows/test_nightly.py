@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,11 +14,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from flows import workers
+from flows import steps, workers
 from flows.config import FleetcastConfig, check
 from flows.night import Night
 from flows.prefect_server import LocalServer
 from flows.workers import Workers
+from lstm_models.fleet_config import KINDS
 from tasks import runs
 from tasks.sessions import calendar
 from tasks.store import Store
@@ -221,6 +223,54 @@ def test_a_shard_whose_training_fails_gets_baselines_and_a_reason(
     published = pq.read_table(Path(config.store.url) / "latest/forecasts.parquet").to_pylist()
     assert len(published) == 40
     assert not [row for row in published if "MemoryError" in row["reason"]]
+
+
+def test_a_night_of_all_kinds_is_complete_with_all_of_them(
+    config: FleetcastConfig, prefect: str
+) -> None:
+    every = config.model.model_copy(update={"kinds": KINDS})
+    config = config.model_copy(update={"model": every})
+
+    def no_memory(label: str) -> None:
+        if label == "train shard-0001":
+            raise MemoryError("7 GiB")
+
+    first = night(config, pool=InThisProcess(no_memory))
+    assert (first.forecasts, first.written) == (48, 48)
+    assert {(one.instrument, one.kind, one.target) for one in first.missing} == {
+        ("E", kind, target) for kind, target in config.forecast_settings().forecasts
+    }
+    methods = {
+        (row["kind"], row["target"]): row["method"]
+        for row in rows(config, "forecasts")
+        if row["instrument"] == "C"
+    }
+    assert methods == {
+        ("many_to_many", "log_return"): "zero",
+        ("many_to_many", "log_volatility"): "har",
+        ("direction", "log_return"): "frequencies",
+        ("quantile_class", "log_return"): "climatology",
+    }
+    assert flow_runs(prefect)[0].state.is_completed()
+    mended = night(config)
+    assert (mended.written, mended.forecasts) == (24, 48)
+    lines = Path(config.store.url, "latest/forecasts.csv").read_text().splitlines()
+    assert len(lines) == 49
+
+
+def test_a_kind_that_lacks_makes_a_night_incomplete(
+    config: FleetcastConfig, prefect: str, tmp_path: Path
+) -> None:
+    (tmp_path / "bars" / "E.csv").unlink()
+    alone = config.model.model_copy(update={"kinds": ("direction",)})
+    config = config.model_copy(update={"model": alone})
+    assert night(config).forecasts == 4
+    assert night(config).repeated
+    run = runs.runs_of(Store.open(config.store.url), config.config_hash)[0]
+    both = config.model.model_copy(update={"kinds": ("direction", "quantile_class")})
+    assert steps.complete(config, replace(run, reused=True))
+    assert not steps.complete(config.model_copy(update={"model": both}), replace(run, reused=True))
+    assert flow_runs(prefect)[0].state.is_completed()
 
 
 def test_a_shard_that_can_not_be_forecast_does_not_fail_the_night(

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from flows.night import Clock
-from flows.progress import Bars, Lines, Silent, display, from_children, showing
+from flows.progress import Bars, Lines, Silent, display, from_children, rough, showing
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def test_lines_say_a_start_an_end_and_now_and_then_how_far(clock: list[float]) -
     lines.end("train", "8 models")
     assert written.getvalue().splitlines() == [
         "Train …",
-        "Train: 10/25 shard-0000 with a long note",
-        "Train: 20/25 shard-0000 with a long note",
+        "Train: 10/25, about 15 s left shard-0000 with a long note",
+        "Train: 20/25, about 5 s left shard-0000 with a long note",
         "Train: 8 models (25.0 s)",
     ]
 
@@ -41,6 +41,42 @@ def test_progress_of_a_step_that_has_not_begun_is_not_shown() -> None:
     lines = Lines(Console(file=written))
     lines.advance("train", 1, 2)
     assert written.getvalue() == ""
+
+
+def test_shards_count_together_and_tell_the_time_left(clock: list[float]) -> None:
+    written = io.StringIO()
+    lines = Lines(Console(file=written))
+    lines.begin("train", "Train")
+    lines.expect("train", 4)
+    clock[0] = 20  # TensorFlow is loaded: no part of the speed
+    for second, piece, done in ((0, "a", 0), (50, "a", 50), (50, "b", 0), (100, "b", 50)):
+        clock[0] = 20 + second
+        lines.advance("train", done, 100, piece=piece)
+    assert written.getvalue().splitlines() == [
+        "Train …",
+        "Train: 0/400",
+        "Train: 50/400, about 6 min left",
+        "Train: 100/400, about 5 min left",
+    ]
+
+
+def test_bars_count_shards_together() -> None:
+    with Progress("{task.description}", console=Console(file=io.StringIO())) as drawn:
+        bars = Bars(drawn)
+        bars.begin("train", "Train")
+        bars.expect("train", 3)
+        bars.advance("train", 10, 10, piece="a")
+        bars.advance("train", 2, 20, piece="b")
+        (task,) = drawn.tasks
+        assert (task.completed, task.total) == (12, 45)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0.2, "5 s"), (41, "45 s"), (60, "1 min"), (61, "2 min"), (4700, "1 h 19 min")],
+)
+def test_time_left_is_said_roughly_and_not_too_short(seconds: float, expected: str) -> None:
+    assert rough(seconds) == expected
 
 
 def test_bars_move_and_fill_up() -> None:
@@ -62,11 +98,20 @@ def test_children_report_to_the_step_that_their_label_names() -> None:
     seen: list[tuple[object, ...]] = []
 
     class Seeing(Silent):
-        def advance(self, step: str, done: int, total: int, note: str = "") -> None:
-            seen.append((step, done, total, note))
+        def advance(
+            self, step: str, done: int, total: int, note: str = "", *, piece: str = ""
+        ) -> None:
+            seen.append((step, done, total, note, piece))
 
-    from_children(Seeing())(("train shard-0001", "score", 3, 8))
-    assert seen == [("train", 3, 8, "shard-0001 score")]
+    update = from_children(Seeing())
+    update(("train shard-0001", "train", 76, 76))
+    update(("train shard-0002", "train", 3, 20))
+    update(("train shard-0001", "score", 1, 8))
+    assert seen == [
+        ("train", 76, 76, "shard-0001 train", "shard-0001"),
+        ("train", 3, 20, "shard-0002 train", "shard-0002"),
+        ("train", 76, 76, "shard-0001 score", "shard-0001"),
+    ]
 
 
 def test_nothing_is_shown_unless_somebody_looks() -> None:

@@ -15,6 +15,7 @@ from flows.show import NothingToShowError, Shown, as_csv, as_json, as_table, sel
 from tasks import runs
 from tasks.schemas import DATASETS
 from tasks.store import Store
+from tests.tasks.report.class_rows import class_forecasts, night
 
 NIGHTS = (date(2013, 2, 28), date(2013, 3, 1))
 HOUR = timedelta(hours=1)
@@ -90,6 +91,50 @@ def test_json_objects_have_the_columns_of_the_dataset(store: Store, shown: Shown
     for row in rows:
         assert list(row) == DATASETS[shown].schema.names
         assert all(not isinstance(value, list | dict) for value in row.values())
+
+
+@pytest.fixture
+def classes(tmp_path: Path) -> Store:
+    return night(tmp_path / "classes")
+
+
+def test_lists_are_arrays_in_json_and_json_in_csv(classes: Store) -> None:
+    rows = select(classes, Shown.FORECASTS, instruments=["IBM"])
+    forecast = {row["kind"]: row for row in class_forecasts(instruments=["IBM"])}
+    for written in (json.loads(as_json(rows)), list(csv.DictReader(io.StringIO(as_csv(rows))))):
+        kinds = [row["kind"] for row in written]
+        for kind, expected in forecast.items():
+            row = written[kinds.index(kind)]
+            for name in ("probabilities", "edges"):
+                value = json.loads(row[name]) if isinstance(row[name], str) else row[name]
+                assert value == expected[name]
+        assert written[kinds.index("many_to_many")]["edges"] in (None, "")
+
+
+def test_a_list_holds_nothing_that_json_cannot_say(classes: Store) -> None:
+    rows = select(classes, Shown.FORECASTS, instruments=["IBM"])
+    place = rows.schema.get_field_index("edges")
+    endless = pa.array([[0.0, float("inf")]] * rows.num_rows, rows.schema.field(place).type)
+    rows = rows.set_column(place, rows.schema.field(place), endless)
+    assert json.loads(as_json(rows))[0]["edges"] == [0.0, None]
+    assert next(csv.DictReader(io.StringIO(as_csv(rows))))["edges"] == "[0.0, null]"
+
+
+def test_a_table_has_no_column_that_no_row_fills(classes: Store, store: Store) -> None:
+    def heads(shown: Shown, rows: pa.Table) -> set[object]:
+        return {column.header for column in as_table(shown, rows).columns}
+
+    of_classes = {"probability_up", "probabilities"}
+    assert of_classes <= heads(Shown.FORECASTS, select(classes, Shown.FORECASTS))
+    assert not of_classes & heads(Shown.FORECASTS, select(store, Shown.FORECASTS))
+    scores = {"log_loss", "brier", "accuracy", "auc", "rps"}
+    assert scores <= heads(Shown.SCORES, select(classes, Shown.SCORES))
+    assert not scores & heads(Shown.SCORES, select(store, Shown.SCORES))
+    assert "coverage" in heads(Shown.SCORES, select(store, Shown.SCORES))
+    console = Console(width=300)
+    with console.capture() as captured:
+        console.print(as_table(Shown.FORECASTS, select(classes, Shown.FORECASTS)))
+    assert "0.469 0.531" in captured.get()
 
 
 @pytest.mark.parametrize("shown", list(Shown))

@@ -75,11 +75,63 @@ def test_a_child_starts_quiet_and_with_its_library(pool: Workers) -> None:
     assert found["decimal"] == "yes"
 
 
+def test_a_child_shares_a_gpu_and_computes_there_as_exactly_as_on_a_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=/elsewhere")
+    pool = Workers(1, library="decimal")
+    found = pool.run("look", examples.surroundings)
+    pool.close()
+    assert found["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+    assert found["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+    assert found["NVIDIA_TF32_OVERRIDE"] == "0"
+    assert found["XLA_FLAGS"] == "--xla_dump_to=/elsewhere"  # a person's own are kept
+
+
 def test_several_children_have_one_thread_each() -> None:
     pool = Workers(2, library="decimal")
     pool.warm()
-    assert pool.run("look", examples.surroundings)["OMP_NUM_THREADS"] == "1"
+    found = pool.run("look", examples.surroundings)
+    assert found["OMP_NUM_THREADS"] == found["NPROC"] == "1"
     pool.close()
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory", "shards", "expected"),
+    [
+        (8, None, None, 8),
+        (8, None, 3, 3),
+        (8, 5 * workers.CHILD_BYTES + 1, 20, 5),
+        (8, workers.CHILD_BYTES // 2, 20, 1),
+        (8, 2**60, 0, 1),
+    ],
+)
+def test_there_is_a_child_per_core_but_none_without_work_or_memory(
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    memory: int | None,
+    shards: int | None,
+    expected: int,
+) -> None:
+    monkeypatch.setattr(workers, "cores", lambda: cores)
+    monkeypatch.setattr(workers, "available_memory", lambda: memory)
+    assert workers.default_processes(shards) == expected
+    if shards is None:
+        assert Workers(None).processes == expected
+
+
+def test_children_nobody_asked_for_start_when_there_is_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers, "cores", lambda: 3)
+    monkeypatch.setattr(workers, "available_memory", lambda: None)
+    asked, unasked = Workers(3, library="decimal"), Workers(None, library="decimal")
+    for pool, started in ((asked, 3), (unasked, 1)):
+        pool.warm()
+        assert pool._pool is not None
+        assert len(pool._pool._executor._processes) == started
+        assert pool.processes == 3
+        pool.close()
 
 
 def test_a_library_that_is_not_there_fails_the_work_and_says_so() -> None:

@@ -28,7 +28,17 @@ def identity(report: Report) -> int:
 
 
 def surroundings(report: Report) -> dict[str, str | None]:
-    names = ("TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "KERAS_BACKEND", "OMP_NUM_THREADS")
+    names = (
+        "KERAS_BACKEND",
+        "NPROC",
+        "NVIDIA_TF32_OVERRIDE",
+        "OMP_NUM_THREADS",
+        "TF_CPP_MIN_LOG_LEVEL",
+        "TF_ENABLE_ONEDNN_OPTS",
+        "TF_FORCE_GPU_ALLOW_GROWTH",
+        "XLA_FLAGS",
+        "XLA_PYTHON_CLIENT_PREALLOCATE",
+    )
     found = {name: os.environ.get(name) for name in names}
     return found | {"decimal": "yes" if "decimal" in sys.modules else "no"}
 

@@ -245,6 +245,9 @@ def _forecast(instrument: str, target: str, lead: int) -> Row:
         "upper": mean + 1.08 * half,
         "level": LEVEL,
         "volatility": volatility,
+        "probability_up": None,
+        "probabilities": None,
+        "edges": None,
         "method": "lstm" if learned else DEFAULT_BASELINE[target],
         "reason": _reason(instrument, target),
         "model_id": f"m-{instrument}-{target}",
@@ -293,4 +296,5 @@ def _score(instrument: str, target: str, method: str, lead: int, fold: int) -> R
         else None,
         "interval_score": None,
         "level": LEVEL if method == "published" else None,
+        **dict.fromkeys(("log_loss", "brier", "accuracy", "auc", "rps")),
     }

@@ -29,8 +29,9 @@ from tasks.settings import (
     TargetsConfig,
     TrainingConfig,
 )
+from tasks.shards import Shard, ShardRequest
 from tasks.store import Store
-from tasks.train import Model, Shard, ShardRequest, TrainResult, train_shard
+from tasks.train import Model, TrainResult, train_shard
 
 Floats = NDArray[np.float64]
 

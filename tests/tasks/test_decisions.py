@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from tasks.decisions import PUBLISHED, decide_and_score
 from tasks.gate import Decision, GateConfig, decide
+from tasks.shards import ShardRequest
 from tasks.store import Store
-from tasks.train import Model, ShardRequest, derived_table
+from tasks.train import Model, derived_table
 from tests.tasks.markets import (
     NOW,
     REFIT,
@@ -276,6 +277,42 @@ def test_evaluations_that_were_not_asked_about_say_nothing(tmp_path: Path) -> No
     only = decide_and_score(bench.store, [model("ANT")], bench.request)
     assert tonight(only) == {"ANT": "lstm"}
     assert {row["instrument"] for row in bench.published()} == {"ANT"}
+
+
+def of_direction(rows: Sequence[Row]) -> list[Row]:
+    """The same rows as if a direction network had left them, beside its own baseline."""
+    own = {"zero": "frequencies", "lstm": "lstm"}
+    changed = [
+        row
+        | {
+            "evaluation_id": f"direction {row['evaluation_id']}",
+            "kind": "direction",
+            "method": own[row["method"]],
+        }
+        for row in rows
+    ]
+    return [
+        row | ({"score_id": f"direction {row['score_id']}", "baseline": "frequencies"})
+        if "score_id" in row
+        else row
+        for row in changed
+    ]
+
+
+def test_each_kind_publishes_what_its_own_gate_chose(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"ANT": (WORSE, WORSE, WORSE)})
+    losses = [row for fold in FOLDS for row in loss_rows("ANT", "gate", fold, BETTER)]
+    scores = [score_row("ANT", fold, m, 1) for fold in (1, 2) for m in ("zero", "lstm")]
+    for dataset, rows in (("statistics", losses), ("scores", scores)):
+        table = derived_table(dataset, of_direction(rows), bench.request)
+        bench.store.append_once(dataset, table, now=NOW)
+    other = replace(model("ANT"), model_id="direction model of ANT", kind="direction")
+    decisions = decide_and_score(bench.store, [*bench.models, other], bench.request)
+    assert {d.kind: d.method for d in decisions} == {"many_to_many": "zero", "direction": "lstm"}
+    published = {(row["kind"], row["fold"], row["lead"]): row["mse"] for row in bench.published()}
+    for fold in (1, 2):
+        assert published["direction", fold, 1] == score_row("ANT", fold, "lstm", 1)["mse"]
+        assert published["many_to_many", fold, 1] == score_row("ANT", fold, "zero", 1)["mse"]
 
 
 def test_a_night_decides_over_all_of_its_gate_rows(night: Night) -> None:

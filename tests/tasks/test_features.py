@@ -16,6 +16,7 @@ from tasks.features import (
     daily_variance,
     features,
     first_complete,
+    next_returns,
     padded,
     targets,
     variance_floor,
@@ -274,6 +275,27 @@ def test_a_row_changes_only_the_targets_that_reach_it(data: st.DataObject) -> No
     untouched = reach < row
     assert after[untouched].tobytes() == before[untouched].tobytes()
     assert not np.isclose(after[row - 1], before[row - 1]).any()
+
+
+@pytest.mark.parametrize("series", [RANGED, WITH_GAPS], ids=["whole", "gaps"])
+def test_the_next_return_is_that_of_the_next_session_to_the_bit(series: Series) -> None:
+    found = next_returns(series)
+    for row, value in enumerate(found):
+        following = series.ordinals[row] + 1
+        at = np.flatnonzero(series.ordinals == following)
+        if len(at):
+            assert value == series.log_return[at[0]]
+        else:
+            assert isnan(value)
+    np.testing.assert_allclose(found, targets(series, "log_return", 1, EPSILON)[:, 0], atol=1e-12)
+
+
+def test_returns_that_tie_still_tie_as_next_returns() -> None:
+    """Sums and differences would not: log 2 and log 3 are no binary fractions."""
+    levels = np.array([1.0, 2.0, 1.0, 3.0, 1.0, 2.0, 6.0, 2.0, 4.0] * 9)
+    series = series_of(Prices(levels, levels, levels, levels))
+    assert len(set(next_returns(series)[:-1])) == len(set(series.log_return[1:])) == 5
+    assert len(set(targets(series, "log_return", 1, EPSILON)[:-1, 0])) > 5
 
 
 def test_an_unknown_target_is_refused_by_name() -> None:

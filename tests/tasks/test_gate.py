@@ -1,7 +1,5 @@
 """The gate: recomputed by hand, at its edges, and by simulation."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,10 +29,8 @@ def history(
 def decided(
     drawn: dict[str, Floats],
     rule: GateConfig = RULE,
-    default_baseline: Mapping[str, str] | None = None,
 ) -> tuple[Decision, ...]:
-    table = statistics_table(drawn, folds=2)
-    return decide(table, rule, horizon=HORIZON, default_baseline=default_baseline)
+    return decide(statistics_table(drawn, folds=2), rule, horizon=HORIZON)
 
 
 def replaced(table: pa.Table, **columns: pa.Array) -> pa.Table:
@@ -275,14 +271,28 @@ def test_targets_are_decided_apart_and_in_order() -> None:
     assert both[3:] == decide(volatility, RULE, horizon=HORIZON)
 
 
-def test_another_default_can_be_judged_against() -> None:
-    drawn = better()
-    drawn["ewma"] = drawn.pop(BASELINE)
-    decisions = decided(drawn, default_baseline={"log_volatility": "ewma"})
-    assert {decision.baseline for decision in decisions} == {"ewma"}
-    assert decided(drawn)[0].reason == (
-        "baseline harx_long: lstm and harx_long have no gate session in common to be compared on"
+@pytest.mark.parametrize(
+    ("kind", "target", "baseline"),
+    [
+        ("direction", "log_return", "frequencies"),
+        ("quantile_class", "log_return", "climatology"),
+    ],
+)
+def test_a_class_kind_has_its_own_baseline_and_a_horizon_of_one(
+    kind: str, target: str, baseline: str
+) -> None:
+    """A loss spans one session, so every session counts on its own."""
+    drawn = history(0.5, 0.5, sessions=RULE.min_sessions + 10, difference=1.5)
+    drawn[baseline] = drawn.pop(BASELINE)
+    table = statistics_table(drawn, folds=1)
+    classes = replaced(
+        table, kind=pa.repeat(kind, len(table)), target=pa.repeat(target, len(table))
     )
+    for decision in decide(classes, RULE, horizon=HORIZON):
+        assert (decision.kind, decision.baseline) == (kind, baseline)
+        assert decision.method in {"lstm", "combination"}
+        assert f"beats {baseline} on {RULE.min_sessions + 10} gate sessions" in decision.reason
+    assert decide(classes, RULE, horizon=1) == decide(classes, RULE, horizon=HORIZON)
 
 
 def test_no_rows_give_no_decisions() -> None:
@@ -300,8 +310,9 @@ def test_tables_that_cannot_be_judged_are_refused() -> None:
     table = statistics_table(better(), folds=2)
     with pytest.raises(ValueError, match="harx_long has 2 losses for I000"):
         decide(pa.concat_tables([table, table]), RULE, horizon=HORIZON)
-    with pytest.raises(ValueError, match=r"'log_volatility' has no default baseline.*\['price'\]"):
-        decide(table, RULE, horizon=HORIZON, default_baseline={"price": "zero"})
+    prices = replaced(table, target=pa.repeat("price", len(table)))
+    with pytest.raises(ValueError, match=r"'price' has no default baseline.*'log_volatility'\]"):
+        decide(prices, RULE, horizon=HORIZON)
     other = replaced(
         table,
         evaluation_id=pa.repeat("another", len(table)),

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lstm_models.fleet_config import Kind
+from tasks.due import data_fingerprint, refit_session, training_hash
 from tasks.settings import ForecastSettings
-from tasks.train import data_fingerprint, plan_shards, refit_session, training_hash
+from tasks.shards import plan_shards
 from tests.tasks.markets import ANT, SETTINGS, exchange, series_of
 
 
@@ -49,7 +51,15 @@ def test_refits_by_hand(session: date, refit: date) -> None:
 
 CHANGES: dict[str, dict[str, Any]] = {
     "targets": {"names": ("log_return",), "horizon": 4, "max_stale": 1},
-    "model": {"units": 5, "lookback": 11, "burn_in": 3, "seeds": 3, "skip": False},
+    "model": {
+        "kinds": ("many_to_many", "direction"),
+        "bidirectional": ("direction",),
+        "units": 5,
+        "lookback": 11,
+        "burn_in": 3,
+        "seeds": 3,
+        "skip": False,
+    },
     "training": {
         "learning_rate": 0.03,
         "warmup_updates": 3,
@@ -60,6 +70,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         "patience": 4,
         "max_updates": 11,
         "refit_every": 6,
+        "cold_every": 4,
         "fleet_width": 5,
         "shard_size": 9,
         "processes": 2,
@@ -76,20 +87,33 @@ CHANGES: dict[str, dict[str, Any]] = {
         "gate_rule": {"min_sessions": 9},
     },
 }
-CHANGE_NO_MODEL = {"max_stale", "shard_size", "processes", "gate_rule"}
+CHANGE_NO_MODEL = {"kinds", "max_stale", "shard_size", "processes", "gate_rule"}
+ALIKE: dict[Kind, set[str]] = {
+    "many_to_many": {*CHANGE_NO_MODEL, "bidirectional"},
+    "direction": {*CHANGE_NO_MODEL, "names", "horizon"},
+}
+"""The horizon decides a class model's folds only where it is the embargo: not with one of 6."""
 
 
+@pytest.mark.parametrize("kind", ALIKE)
 @pytest.mark.parametrize("section", CHANGES)
-def test_a_models_identity_holds_every_setting_that_decides_it(section: str) -> None:
-    whole = SETTINGS.model_dump()
-    fixed = {"kind"}  # there is one
-    assert set(CHANGES[section]) == set(whole[section]) - fixed
+def test_a_models_identity_holds_every_setting_that_decides_it(section: str, kind: Kind) -> None:
+    evaluation = SETTINGS.evaluation.model_copy(update={"embargo": 6})
+    settings = SETTINGS.model_copy(update={"evaluation": evaluation})
+    whole = settings.model_dump()
+    assert set(CHANGES[section]) == set(whole[section])
     for name, value in CHANGES[section].items():
         changed = ForecastSettings.model_validate(
             {**whole, section: {**whole[section], name: value}}
         )
-        same = training_hash(changed) == training_hash(SETTINGS)
-        assert same == (name in CHANGE_NO_MODEL), name
+        same = training_hash(changed, kind) == training_hash(settings, kind)
+        assert same == (name in ALIKE[kind]), name
+
+
+def test_the_horizon_decides_a_class_model_where_it_is_the_embargo() -> None:
+    targets = SETTINGS.targets.model_copy(update={"horizon": 4})
+    changed = SETTINGS.model_copy(update={"targets": targets})
+    assert training_hash(changed, "direction") != training_hash(SETTINGS, "direction")
 
 
 def test_a_fingerprint_sees_returns_and_sessions_but_not_the_price_level() -> None:

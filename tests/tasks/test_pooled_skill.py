@@ -95,3 +95,20 @@ def test_what_is_published_and_the_networks_come_first_then_the_best() -> None:
     rows = [score("A", method, mse) for method, mse in (errors | {"published": 6.0}).items()]
     found = [one.method for one in pooled_skill(rows)]
     assert found == ["published", "lstm", "combination", "ar", "zero", "drift"]
+
+
+def test_a_class_kind_is_pooled_by_its_log_loss() -> None:
+    of_classes = {"kind": "direction", "baseline": "frequencies"}
+    rows = [
+        score("A", "frequencies", 1.0, log_loss=0.7, **of_classes),
+        score("A", "lstm", 9.0, log_loss=0.6, **of_classes),
+        score("A", "logit", 0.1, log_loss=0.65, **of_classes),
+        score("A", "zero", 1.0),
+    ]
+    zero, lstm, logit, frequencies = pooled_skill(rows)
+    assert (zero.kind, zero.log_loss) == ("many_to_many", None)
+    assert [one.kind for one in (lstm, logit, frequencies)] == ["direction"] * 3
+    assert lstm.log_loss == pytest.approx(0.6)
+    assert lstm.skill == pytest.approx(1 - 0.6 / 0.7)
+    assert lstm.mse == pytest.approx(9.0)
+    assert frequencies.skill == 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tasks.publish import CSV, PARQUET, publish_latest, published_as_of
 from tasks.schemas import DATASETS
 from tasks.storage import places
 from tasks.store import Store, StoreError
-from tests.tasks.example_store import AS_OF, NOW, forecast_rows, rows_table
+from tests.tasks.example_store import AS_OF, NOW, forecast_rows
 
 
 def forecasts(*, as_of: datetime = AS_OF, made_at: datetime = NOW, shift: float = 0.0) -> pa.Table:
@@ -23,7 +24,7 @@ def forecasts(*, as_of: datetime = AS_OF, made_at: datetime = NOW, shift: float 
         row | {"as_of": as_of, "made_at": made_at, "known_at": made_at, "mean": row["mean"] + shift}
         for row in forecast_rows()
     ]
-    return rows_table("forecasts", rows)
+    return pa.Table.from_pylist(rows, schema=DATASETS["forecasts"].schema)
 
 
 @pytest.fixture
@@ -59,13 +60,25 @@ def test_csv_says_the_same_as_parquet(store: Store) -> None:
     publish_latest(store, forecasts())
     lines = list(csv.DictReader(io.StringIO(store.read_file(CSV).decode())))
     rows = published(store).to_pylist()
-    assert len(lines) == len(rows) == 50
+    assert len(lines) == len(rows) == len(forecast_rows())
     for line, row in zip(lines, rows, strict=True):
         assert line["instrument"] == row["instrument"]
         assert line["target_session"] == row["target_session"].isoformat()
         assert datetime.fromisoformat(line["as_of"]) == row["as_of"]
         for name in ("mean", "lower", "upper", "volatility"):
             assert (float(line[name]) if line[name] else None) == row[name]
+
+
+def test_csv_writes_lists_as_json(store: Store) -> None:
+    lists = {"probabilities": [0.25, 0.75], "edges": [0.0]}
+    plain, *others = forecasts().to_pylist()
+    rows = [{**plain, "probabilities": None, "edges": None}, *(row | lists for row in others)]
+    publish_latest(store, pa.Table.from_pylist(rows, schema=DATASETS["forecasts"].schema))
+    lines = list(csv.DictReader(io.StringIO(store.read_file(CSV).decode())))
+    for line, row in zip(lines, published(store).to_pylist(), strict=True):
+        for name in lists:
+            assert (json.loads(line[name]) if line[name] else None) == row[name]
+    assert sum(line["edges"] == "" for line in lines) == 1
 
 
 def test_the_same_forecasts_give_the_same_bytes_in_any_order(store: Store) -> None:

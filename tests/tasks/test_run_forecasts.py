@@ -81,10 +81,14 @@ def test_a_runs_forecasts_have_its_knowledge_configuration_and_instruments(store
 
 
 def test_what_lacks_is_named(store: Store) -> None:
-    assert lacking(store, RUN, ("log_return", "log_volatility")) == (
-        ("B", "log_volatility"),
-        ("C", "log_return"),
-        ("C", "log_volatility"),
+    both = (("many_to_many", "log_return"), ("many_to_many", "log_volatility"))
+    assert lacking(store, RUN, both) == (
+        ("B", "many_to_many", "log_volatility"),
+        ("C", "many_to_many", "log_return"),
+        ("C", "many_to_many", "log_volatility"),
+    )
+    assert lacking(store, RUN, (("direction", "log_return"),)) == tuple(
+        (name, "direction", "log_return") for name in "ABC"
     )
     only = replace(RUN, shards={"shard-0000": ("A",)})
-    assert lacking(store, only, ("log_return", "log_volatility")) == ()
+    assert lacking(store, only, both) == ()

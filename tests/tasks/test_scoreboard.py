@@ -51,6 +51,11 @@ def score(
         "coverage": None,
         "interval_score": None,
         "level": 0.8,
+        "log_loss": None,
+        "brier": None,
+        "accuracy": None,
+        "auc": None,
+        "rps": None,
         "config_hash": "config",
         "made_at": made_at,
     }
@@ -205,3 +210,34 @@ def test_the_board_of_a_night_pools_its_folds(night: Night, tmp_path: Path) -> N
         assert row["count"] == total
         expected = sum(one["count"] * one["mse"] for one in group) / total
         assert row["mse"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_skill_of_a_class_kind_is_of_its_log_loss() -> None:
+    of_classes: dict[str, Any] = {"kind": "direction", "baseline": "frequencies"}
+    rows = [
+        score([2.0] * count, method=method, fold=fold, log_loss=loss, auc=0.5, **of_classes)
+        for method, fold, count, loss in (
+            ("lstm", 1, 10, 0.6),
+            ("lstm", 2, 30, 0.8),
+            ("frequencies", 1, 10, 0.7),
+            ("frequencies", 2, 30, 0.7),
+        )
+    ]
+    frequencies, lstm = pool(rows)
+    assert lstm["log_loss"] == pytest.approx(0.75)
+    assert lstm["skill"] == pytest.approx(1 - 0.75 / 0.7)
+    assert (lstm["auc"], lstm["brier"], lstm["mse"]) == (0.5, None, 4.0)
+    assert frequencies["skill"] is None
+
+
+def test_a_kind_without_a_test_is_shown_by_its_gate_beside_one_that_has_one(tmp_path: Path) -> None:
+    rows = [
+        score([1.0]),
+        score([2.0], segment="gate"),
+        score([3.0], segment="gate", kind="direction", score_id="another"),
+    ]
+    shown = scoreboard(store_of(tmp_path, *rows), ["model of ANT"], "config")
+    assert [(row["kind"], row["segment"], row["mse"]) for row in shown] == [
+        ("direction", "gate", 9.0),
+        ("many_to_many", "test", 1.0),
+    ]

@@ -36,7 +36,19 @@ def test_the_defaults_are_the_recipe_of_the_design() -> None:
         (TargetsConfig, {"horizn": 5}, "Extra inputs are not permitted"),
         (ModelConfig, {"lookback": 10, "burn_in": 10}, "less than lookback (10), received 10"),
         (ModelConfig, {"units": 2.5}, "valid integer"),
-        (ModelConfig, {"kind": "direction"}, "'many_to_many'"),
+        (ModelConfig, {"kinds": ()}, "at least 1 item"),
+        (
+            ModelConfig,
+            {"kinds": ("one_to_one",)},
+            "'many_to_many', 'direction' or 'quantile_class'",
+        ),
+        (ModelConfig, {"kinds": ("direction", "direction")}, "kinds must be distinct"),
+        (
+            ModelConfig,
+            {"bidirectional": ("many_to_many",)},
+            "has read the very sessions that the step is to forecast",
+        ),
+        (TrainingConfig, {"cold_every": 0}, "greater than or equal to 1"),
         (TrainingConfig, {"learning_rate": 0.0}, "greater than 0"),
         (TrainingConfig, {"refit_every": 0}, "greater than or equal to 1"),
         (EvaluationConfig, {"calibrate": 59}, "greater than or equal to 60"),
@@ -73,6 +85,22 @@ def test_a_lookback_that_no_fit_segment_holds_is_refused() -> None:
     assert fits.model.lookback == 60
     with pytest.raises(ValidationError, match=r"evaluation.min_fit \(60\).*received 61"):
         ForecastSettings(model=ModelConfig(lookback=61), evaluation=shortest)
+
+
+def test_what_is_forecast_is_each_kind_with_each_of_its_targets() -> None:
+    assert ForecastSettings().forecasts == (
+        ("many_to_many", "log_return"),
+        ("many_to_many", "log_volatility"),
+    )
+    only_volatility = TargetsConfig(names=("log_volatility",))
+    every = ModelConfig(kinds=("quantile_class", "many_to_many", "direction"))
+    assert ForecastSettings(targets=only_volatility, model=every).forecasts == (
+        ("many_to_many", "log_volatility"),
+        ("direction", "log_return"),
+        ("quantile_class", "log_return"),
+    )
+    alone = ModelConfig(kinds=("direction",))
+    assert ForecastSettings(model=alone).forecasts == (("direction", "log_return"),)
 
 
 def test_settings_are_frozen_and_come_back_from_their_own_dump() -> None:

@@ -9,7 +9,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
-from tasks.schemas import DATASETS, INSTANT
+from tasks.schemas import DATASETS, INSTANT, SCHEMA_VERSION
 from tasks.store import FactCounts, Store
 from tests.tasks.store_rows import NIGHT, SESSION, bar, bars, losses
 
@@ -254,7 +254,7 @@ def test_what_an_unfinished_commit_left_behind_is_not_read(store: Store) -> None
 
 def test_meaning_units_and_version_are_in_the_table(store: Store) -> None:
     table = DeltaTable(f"{store.url}/bars")
-    assert table.metadata().configuration["fleetcast.schemaVersion"] == "1"
+    assert table.metadata().configuration["fleetcast.schemaVersion"] == str(SCHEMA_VERSION)
     assert "price row" in (table.metadata().description or "")
     close = next(field for field in table.schema().fields if field.name == "close")
     assert (close.metadata["unit"], close.nullable) == ("price", False)

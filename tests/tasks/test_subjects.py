@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lstm_models.features import FEATURES
-from lstm_models.fleet_config import FleetConfig
+from lstm_models.fleet_config import KINDS, FleetConfig
 from tasks.features import Series
 from tasks.settings import ModelConfig
 from tasks.walkforward import (
@@ -59,7 +59,7 @@ def test_with_few_fit_rows_the_linear_path_is_a_mean_before_training_and_after()
     fitted = slice(short.fit[0], short.early_stop[1])
     np.testing.assert_allclose(fleet.skip[0, -1], one.targets[fitted].mean(axis=0), rtol=1e-12)
     # At update 0 the network is that mean: its error is about the spread of the targets.
-    assert all(report.initial_mse < 5.0 for report in fleet.reports[0])
+    assert all(report.initial_loss < 5.0 for report in fleet.reports[0])
 
 
 def test_a_fold_keeps_its_name_when_its_number_changes() -> None:
@@ -130,7 +130,9 @@ def test_nothing_to_train_is_said_plainly() -> None:
 def test_every_setting_reaches_the_fleet() -> None:
     changed = SETTINGS.model_copy(
         update={
-            "model": ModelConfig(units=7, lookback=31, burn_in=5, seeds=3, skip=False),
+            "model": ModelConfig(
+                units=7, lookback=31, burn_in=5, seeds=3, skip=False, bidirectional=("direction",)
+            ),
             "training": SETTINGS.training.model_copy(
                 update={
                     "learning_rate": 0.5,
@@ -147,7 +149,9 @@ def test_every_setting_reaches_the_fleet() -> None:
         }
     )
     given = {**changed.model.model_dump(), **changed.training.model_dump()}
-    config = fleet_config(changed)
-    for field in fields(FleetConfig):
-        name = "fleet_width" if field.name == "width" else field.name
-        assert getattr(config, field.name) == given[name]
+    for kind in KINDS:
+        given |= {"kind": kind, "bidirectional": kind == "direction"}
+        config = fleet_config(changed, kind)
+        for field in fields(FleetConfig):
+            name = "fleet_width" if field.name == "width" else field.name
+            assert getattr(config, field.name) == given[name]

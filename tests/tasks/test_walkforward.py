@@ -14,8 +14,9 @@ from lstm_models import training
 from lstm_models.baselines import BASELINES
 from lstm_models.fleet import Fleet
 from lstm_models.scaling import Scaler
+from lstm_models.training_set import TrainingSet
 from tasks import walkforward
-from tasks.features import Floats, variance_floor
+from tasks.features import variance_floor
 from tasks.folds import Fold
 from tasks.walkforward import (
     Subject,
@@ -139,20 +140,14 @@ def test_scalers_and_residual_scale_come_from_the_fit_rows_alone(truth: Fitted) 
     assert {"har", "harx_long", "drift", "skip"} <= moved(truth, after, 0)
 
 
-def leaky_learned(
-    inputs: Floats, targets: Floats, member: training.Member, skip: Floats
-) -> training._Learned:
-    honest = HONEST_LEARNED(inputs, targets, member, skip)
-    return replace(honest, scaler=Scaler.fit(inputs[member.series]))
-
-
-HONEST_LEARNED = training._Learned.of
+def leaky_scaler(training_set: TrainingSet, m: int) -> Scaler:
+    return Scaler.fit(training_set.inputs[training_set.members[m].series])
 
 
 def test_with_a_scaler_fitted_on_everything_the_canary_sings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(training._Learned, "of", leaky_learned)
+    monkeypatch.setattr(training, "_scaler", leaky_scaler)
     market = {"ANT": MARKET["ANT"]}
     honest = subjects_of(market, ["log_volatility"])
     later = subjects_of(corrupted(FOLDS[0].gate[0], market), ["log_volatility"])

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.report.charts import data_uri, fan_chart, forecast_picture, range_mark
+from tasks.report.charts import data_uri, forecast_picture, inline_chart, range_mark
 from tasks.report.fan import HEIGHT, WIDTH, Fan, ticks
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -64,7 +64,7 @@ def axis(chart: str) -> tuple[float, float]:
 
 def test_every_mark_lies_at_its_value_on_the_written_axis() -> None:
     shown = fan()
-    chart = fan_chart(shown, "a")
+    chart = inline_chart(shown, "a")
     slope, intercept = axis(chart)
 
     def values(path: ET.Element) -> list[float]:
@@ -79,7 +79,7 @@ def test_every_mark_lies_at_its_value_on_the_written_axis() -> None:
 
 
 def test_leads_follow_the_cutoff_evenly_and_have_room() -> None:
-    chart = fan_chart(fan(past=60, ahead=5), "a")
+    chart = inline_chart(fan(past=60, ahead=5), "a")
     (mean,) = marks(chart, "path", "mean")
     xs = [x for x, _ in points(mean)]
     steps = [b - a for a, b in itertools.pairwise(xs)]
@@ -89,7 +89,7 @@ def test_leads_follow_the_cutoff_evenly_and_have_room() -> None:
 
 def test_a_missing_session_breaks_the_line_instead_of_bridging_it() -> None:
     history = (1.0, 2.0, math.nan, 4.0, 5.0)
-    chart = fan_chart(fan(past=5, history=history), "a")
+    chart = inline_chart(fan(past=5, history=history), "a")
     (past,) = marks(chart, "path", "past")
     assert past.get("d", "").count("M") == 2
     assert len(points(past)) == 4
@@ -97,7 +97,7 @@ def test_a_missing_session_breaks_the_line_instead_of_bridging_it() -> None:
 
 def test_an_unbounded_interval_is_left_out_and_said() -> None:
     shown = fan(ahead=2, lower=(1.0, -math.inf), upper=(9.0, math.inf))
-    chart = fan_chart(shown, "a")
+    chart = inline_chart(shown, "a")
     assert "nan" not in chart
     assert "inf" not in chart.replace("infer", "")
     (band,) = marks(chart, "path", "band")
@@ -126,7 +126,7 @@ def test_any_values_are_drawn_inside_the_frame(
         upper=some(ahead),
         floor=floor,
     )
-    chart = fan_chart(shown, "a")
+    chart = inline_chart(shown, "a")
     drawn = [
         p for c in ("past", "band", "mean") for e in marks(chart, "path", c) for p in points(e)
     ]
@@ -135,7 +135,7 @@ def test_any_values_are_drawn_inside_the_frame(
 
 
 def test_every_session_and_lead_says_its_values_under_the_pointer() -> None:
-    chart = fan_chart(fan(past=60, ahead=5), "a")
+    chart = inline_chart(fan(past=60, ahead=5), "a")
     titles = [e.findtext(SVG + "title") or "" for e in marks(chart, "rect", "hit")]
     assert len(titles) == 65
     assert titles[0] == "Wed 2\N{NO-BREAK SPACE}Jan: 100.00"
@@ -144,7 +144,7 @@ def test_every_session_and_lead_says_its_values_under_the_pointer() -> None:
 
 
 def test_names_are_text_and_never_markup() -> None:
-    chart = fan_chart(fan(name='<script>alert("1")</script> & co', unit="<i>"), "a")
+    chart = inline_chart(fan(name='<script>alert("1")</script> & co', unit="<i>"), "a")
     assert "<script" not in chart
     assert "<i>" not in chart
     assert parsed(chart).findtext(SVG + "title") == '<script>alert("1")</script> & co'
@@ -155,7 +155,7 @@ def test_names_are_text_and_never_markup() -> None:
 
 
 def test_a_chart_tells_people_who_do_not_see_it() -> None:
-    root = parsed(fan_chart(fan(), "one"))
+    root = parsed(inline_chart(fan(), "one"))
     assert root.get("role") == "img"
     ids = {e.get("id"): e.text for e in root}
     title, description = (ids[name] for name in root.get("aria-labelledby", "").split())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tasks.report.forecast_fans import price_fan, split_adjusted, trailing_mean, volatility_fan
-from tasks.report.run_view import Prices
+from tasks.report.prices import Prices
 
 START = date(2005, 2, 22)
 

@@ -13,6 +13,7 @@ from tasks.report.run_view import view_run
 from tasks.store import Store
 from tests.tasks.example_store import (
     AS_OF,
+    INSTRUMENTS,
     NOW,
     RUN_ID,
     SESSION,
@@ -24,6 +25,7 @@ from tests.tasks.example_store import (
     rows_table,
     run_row,
 )
+from tests.tasks.report.class_rows import class_models, night
 
 
 @pytest.fixture
@@ -40,12 +42,18 @@ def test_a_run_has_its_forecasts_models_and_pooled_scores(store: Store) -> None:
     view = view_run(store)
     assert view.run["run_id"] == RUN_ID
     assert len(view.forecasts) == 10
-    assert [row["lead"] for row in view.forecasts["AAPL", "log_return"]] == [1, 2, 3, 4, 5]
-    assert view.models["FB", "log_return"]["status"] == "not_trained"
-    assert ("FB", "log_return") not in view.scores
+    assert [row["lead"] for row in view.forecasts["AAPL", "log_return", "many_to_many"]] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
+    assert view.models["FB", "log_return", "many_to_many"]["status"] == "not_trained"
+    assert ("FB", "log_return", "many_to_many") not in view.scores
     (one,) = (
         row
-        for row in view.scores["AAPL", "log_volatility"]
+        for row in view.scores["AAPL", "log_volatility", "many_to_many"]
         if row["method"] == "lstm" and row["lead"] == 1
     )
     assert one["folds"] == 2
@@ -63,7 +71,7 @@ def test_forecasts_of_another_night_or_configuration_are_not_the_runs(store: Sto
         for i, change in enumerate(changes)
     ]
     store.append_once("forecasts", rows_table("forecasts", other), now=NOW)
-    rows = view_run(store, RUN_ID).forecasts["AAPL", "log_return"]
+    rows = view_run(store, RUN_ID).forecasts["AAPL", "log_return", "many_to_many"]
     assert [row["mean"] for row in rows] == [0.0] * 5
 
 
@@ -130,6 +138,27 @@ def test_an_instrument_of_the_plan_without_a_forecast_says_why(store: Store) -> 
     assert missing["SHORT", "log_volatility"] == "only 1 session known"
     assert missing["GONE", "log_return"] == "no bar is known"
     assert ("AAPL", "log_return") not in missing
+
+
+def test_two_kinds_of_one_target_are_kept_apart(tmp_path: Path) -> None:
+    view = view_run(night(tmp_path / "kinds"))
+    kinds = {"many_to_many": 5, "direction": 1, "quantile_class": 1}
+    for kind, leads in kinds.items():
+        key = ("IBM", "log_return", kind)
+        assert [row["kind"] for row in view.forecasts[key]] == [kind] * leads
+        assert {row["kind"] for row in view.scores[key]} == {kind}
+        assert view.models[key]["kind"] == kind
+    assert view.missing == ()
+    assert set(view.rises) == set(INSTRUMENTS)
+
+
+def test_what_only_other_settings_forecast_is_not_missing(store: Store) -> None:
+    now, other = class_models(["direction"], ["FB"]), class_models(["quantile_class"], ["FB"])
+    table = rows_table("models", now + [row | {"config_hash": "another"} for row in other])
+    store.append_once("models", table, now=NOW)
+    missing = {(one.instrument, one.kind): one.reason for one in view_run(store).missing}
+    assert missing["FB", "direction"] == "196 sessions, and 752 are needed"
+    assert {kind for _, kind in missing} == {"direction"}
 
 
 def test_the_newest_run_that_did_not_fail_is_the_default(store: Store) -> None:
