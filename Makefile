@@ -1,6 +1,6 @@
 # Everything a person types. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help nightly report bench test lint types contract check environment environment-dev lock clean
+.PHONY: help nightly report bench bench-peers bench-scale bench-gpu test test-jax lint types contract check environment environment-dev environment-jax lock clean
 
 STORE ?= ./store
 BIN := .venv/bin
@@ -14,7 +14,7 @@ help: ## List what make can do here
 		while IFS='#' read -r name text; do printf '%-24s%s\n' "$$name" "$$text"; done
 	@echo
 	@echo "  STORE=./store           where nightly and report keep the data"
-	@echo "  ARGS='...'              more arguments for nightly, report, bench, test or lock"
+	@echo "  ARGS='...'              more arguments for nightly, report, bench*, test* or lock"
 	@echo "  PYTHON=python3.13       the Python to set up with; else a fitting one is looked for"
 
 nightly: environment ## Set up, run the nightly job, keep the result in ./store
@@ -27,8 +27,20 @@ bench: environment ## Measure the time loop of the fleet and the nightly run
 	$(BIN)/python -m benchmarks.recurrence
 	$(BIN)/python -m benchmarks.nightly $(ARGS)
 
+bench-peers: .venv-peers/installed ## Measure the fleet beside Keras, neuralforecast and darts
+	.venv-peers/bin/python -m benchmarks.peers $(ARGS)
+
+bench-scale: environment ## Measure 20 to 5,000 networks: time, memory, checkpoints
+	$(BIN)/python -m benchmarks.scale $(ARGS)
+
+bench-gpu: environment ## Measure a CUDA GPU beside one core of the CPU
+	$(BIN)/python -m benchmarks.gpu $(ARGS)
+
 test: environment-dev ## Set up, run all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+test-jax: environment-jax ## Run the model tests on JAX, in .venv-jax
+	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest tests/lstm_models $(ARGS)
 
 lint: environment-dev ## Check style and formatting (ruff)
 	$(BIN)/ruff check
@@ -48,11 +60,19 @@ environment: ## Make .venv from requirements.lock
 environment-dev: ## Make .venv with the test tools, too
 	@$(PREPARE) --dev
 
+environment-jax: ## Make .venv-jax from requirements-jax.lock
+	@$(PREPARE) --jax
+
+.venv-peers/installed: pyproject.toml
+	python="$$(PYTHON='$(PYTHON)' sh deploy/setup/find-python.sh)" && "$$python" -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet '.[peers]'
+	touch $@
+
 lock: environment-dev ## Write the locks from pyproject.toml (ARGS=--upgrade for newest)
 	$(BIN)/python deploy/setup/lock_requirements.py --uv $(BIN)/uv $(ARGS)
 
-clean: ## Remove .venv and caches; data in ./store stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+clean: ## Remove .venv, .venv-jax, .venv-peers and caches; data in ./store stays
+	rm -rf .venv .venv-jax .venv-peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	rm -rf build fleetcast.egg-info
 
 .DEFAULT:

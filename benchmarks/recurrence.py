@@ -1,6 +1,6 @@
 """The time loop of the fleet: ours beside the way cuDNN does it, and the machine's product rate.
 
-    python -m benchmarks.recurrence [--lanes 32] [--windows 32] [--units 32] [--repeats 7]
+    python -m benchmarks.recurrence [--lanes 32] [--windows 32] [--units 32] [--repeats 15]
 
 Both sides run forward and backward on the same numbers, on one core, and must agree. "Outside" has
 the input products before the loop, stores the gates for the way back, and makes the weight gradient
@@ -98,7 +98,7 @@ def best_of(function: Callable[..., Tensor], arguments: tuple[Tensor, ...], repe
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("lanes", 32), ("windows", 32), ("units", 32), ("repeats", 7)):
+    for name, default in (("lanes", 32), ("windows", 32), ("units", 32), ("repeats", 15)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--features", type=int, default=12)

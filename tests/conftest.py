@@ -4,10 +4,11 @@ import os
 
 from hypothesis import settings
 
-# Before anything imports TensorFlow: the reference backend, bytes that agree between machines, and
-# no notes from native code. Before anything imports Prefect: nothing is reported to anybody.
+# Before anything imports Keras: the reference backend, unless `make test-jax` asks for the other.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Before anything imports TensorFlow: bytes that agree between machines, and no notes from native
+# code. Before anything imports Prefect: nothing is reported to anybody.
 os.environ.update(
-    KERAS_BACKEND="tensorflow",
     TF_CPP_MIN_LOG_LEVEL="3",
     TF_ENABLE_ONEDNN_OPTS="0",
     DO_NOT_TRACK="1",

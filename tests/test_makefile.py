@@ -38,3 +38,6 @@ def test_nightly_and_test_run_what_the_readme_promises() -> None:
     test = make("--dry-run", "test", "ARGS=-x").stdout
     assert ".venv/bin/python -m pytest -x" in test
     assert "prepare_environment.py --dev" in test
+    on_jax = make("--dry-run", "test-jax", "ARGS=-x").stdout
+    assert "KERAS_BACKEND=jax .venv-jax/bin/python -m pytest tests/lstm_models -x" in on_jax
+    assert "prepare_environment.py --jax" in on_jax

@@ -85,5 +85,9 @@ def test_dependencies_are_what_is_imported() -> None:
 
 def test_tests_import_nothing_undeclared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    known = declared(project["project"]["dependencies"] + project["dependency-groups"]["dev"])
+    groups = [entry for group in project["dependency-groups"].values() for entry in group]
+    extras = [
+        name for extra in project["project"]["optional-dependencies"].values() for name in extra
+    ]
+    known = declared(project["project"]["dependencies"] + groups + extras)
     assert distributions_imported(("tests", "benchmarks", "deploy")) <= known

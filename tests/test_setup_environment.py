@@ -56,7 +56,7 @@ def write_wheel(folder: Path, name: str, version: str) -> str:
 
 
 class Project:
-    """A clone with two locks, and a folder of wheels that stands for the package index."""
+    """A clone with three locks, and a folder of wheels that stands for the package index."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "clone"
@@ -74,6 +74,7 @@ class Project:
         for name, versions in (
             ("requirements.lock", runtime),
             ("requirements-dev.lock", runtime | {"tinytool": "2.0"}),
+            ("requirements-jax.lock", {"tinytool": "2.0"}),
         ):
             text = ""
             for package, version in versions.items():
@@ -134,6 +135,19 @@ def test_tools_for_tests_come_on_top_and_runtime_stays_ready(project: Project) -
     assert ": 1 packages" in dev.stdout
     assert project.imports("tinytool") == "2.0"
     assert project.prepare().stdout == ""
+
+
+def test_jax_gets_an_environment_of_its_own_without_the_project(project: Project) -> None:
+    made = project.prepare("--jax")
+    assert made.returncode == 0, made.stderr
+    assert ".venv-jax is ready." in made.stdout
+    assert not (project.root / ".venv").exists()
+    (packages,) = project.root.glob(".venv-jax/lib/python3*/site-packages")
+    assert (packages / "tinytool.py").exists()
+    assert not list(packages.glob("tinyproject*"))
+    assert project.prepare("--jax").stdout == ""
+    assert project.prepare().returncode == 0
+    assert project.imports("tinytool") == ""
 
 
 def test_settings_come_from_a_pip_configuration_file_too(project: Project, tmp_path: Path) -> None:
@@ -244,7 +258,7 @@ def test_too_little_disk_is_said_before_anything_is_made(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 10**12, 300_000_000))
     with pytest.raises(SetupError, match=r"300 MB are free .* and set-up needs .* TMPDIR"):
-        prepare_environment.prepare(project.root, dev=False)
+        prepare_environment.prepare(project.root, prepare_environment.RUNTIME)
     assert not (project.root / ".venv").exists()
 
 

@@ -1,4 +1,4 @@
-"""Writes the two requirements locks from pyproject.toml, and measures what they cost to install.
+"""Writes the requirements locks from pyproject.toml, and measures what they cost to install.
 
 Run by `make lock`. Never installs anything: prepare_environment.py does, with plain pip.
 """
@@ -21,6 +21,7 @@ from lock_format import Cost, normalised, read_packages, with_sizes
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME_LOCK = "requirements.lock"
 DEV_LOCK = "requirements-dev.lock"
+JAX_LOCK = "requirements-jax.lock"
 OLDEST_PYTHON = "3.11"
 SUPPORTED = [
     {
@@ -43,18 +44,18 @@ HEADER = """\
 """
 
 
-def resolve(uv: str, output: Path, extra: list[str], *, upgrade: bool) -> None:
-    """Lets uv resolve pyproject.toml for every supported platform into `output`.
+def resolve(uv: str, output: Path, what: list[str], *, upgrade: bool) -> None:
+    """Lets uv resolve `what` of pyproject.toml for every supported platform into `output`.
 
     No index host, path or machine name reaches the file. Versions already in `output` are kept
     unless `upgrade`.
     """
-    command = [uv, "pip", "compile", "pyproject.toml", "--universal", "--generate-hashes"]
+    command = [uv, "pip", "compile", "--universal", "--generate-hashes"]
     command += ["--python-version", OLDEST_PYTHON, "--no-header", "--no-strip-extras", "--quiet"]
     # One version of a package for all Pythons where there is one: results agree between them.
     command += ["--fork-strategy", "fewest"]
     command += ["--only-binary", ":all:", "--emit-build-options"]
-    command += ["--output-file", str(output), *extra, *(["--upgrade"] if upgrade else [])]
+    command += ["--output-file", str(output), *what, *(["--upgrade"] if upgrade else [])]
     subprocess.run(command, cwd=ROOT, check=True)
 
 
@@ -115,29 +116,35 @@ def finished(name: str, text: str, costs: dict[str, Cost]) -> str:
 
 
 def main() -> None:
-    """Resolves both locks, downloads the larger one once to measure both, and writes them."""
+    """Resolves the locks, downloads every wheel once to measure it, and writes them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--uv", default="uv", help="the uv to resolve with")
     parser.add_argument("--upgrade", action="store_true", help="take the newest allowed versions")
     arguments = parser.parse_args()
-    runtime, dev = ROOT / RUNTIME_LOCK, ROOT / DEV_LOCK
-    resolve(arguments.uv, runtime, [], upgrade=arguments.upgrade)
-    constrained = ["--group", "dev", "--constraints", RUNTIME_LOCK]
-    resolve(arguments.uv, dev, constrained, upgrade=arguments.upgrade)
+    project = ["pyproject.toml"]
+    selections = {
+        RUNTIME_LOCK: project,
+        DEV_LOCK: [*project, "--group", "dev", "--constraints", RUNTIME_LOCK],
+        JAX_LOCK: ["--group", "jax", "--constraints", DEV_LOCK],
+    }
+    for lock, what in selections.items():
+        resolve(arguments.uv, ROOT / lock, what, upgrade=arguments.upgrade)
     texts = {
-        lock: with_bare_names(without_idle_markers(lock.read_text())) for lock in (runtime, dev)
+        lock: with_bare_names(without_idle_markers((ROOT / lock).read_text()))
+        for lock in selections
     }
     for lock, text in texts.items():
-        lock.write_text(text)
+        (ROOT / lock).write_text(text)
     with tempfile.TemporaryDirectory() as folder:
         print("Downloading every locked wheel once, to measure them ...", flush=True)
-        download = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes"]
-        download += ["--dest", folder, "--requirement", DEV_LOCK]
-        subprocess.run(download, cwd=ROOT, check=True)
+        for lock in (DEV_LOCK, JAX_LOCK):  # the first contains the runtime's
+            download = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes"]
+            download += ["--dest", folder, "--requirement", lock]
+            subprocess.run(download, cwd=ROOT, check=True)
         costs = measure(Path(folder))
     for lock, text in texts.items():
-        lock.write_text(finished(lock.name, text, costs))
-        print(f"{lock.name}: {len(read_packages(text))} packages")
+        (ROOT / lock).write_text(finished(lock, text, costs))
+        print(f"{lock}: {len(read_packages(text))} packages")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Makes `.venv` exactly what the requirements lock says, and tells the person what it is doing.
+"""Makes an environment exactly what its lock says, and tells the person what it is doing.
 
 Run by `make` with the standard library only, before anything is installed. Never overrides pip's
 settings (index, proxy, certificates), and never touches anything outside the repository.
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from lock_format import Cost, Package, in_batches, normalised, read_packages
@@ -24,6 +25,7 @@ from run_pip import SetupError, pip_install
 
 RUNTIME_LOCK = "requirements.lock"
 DEV_LOCK = "requirements-dev.lock"
+JAX_LOCK = "requirements-jax.lock"
 STATE = "fleetcast-setup.json"
 LOG = "fleetcast-setup.log"
 TESTED = {("Linux", "x86_64")}
@@ -33,7 +35,24 @@ BATCH = 60_000_000
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
 
-def wanted_state(root: Path, locks: list[str]) -> dict[str, str]:
+@dataclass(frozen=True)
+class Kind:
+    """An environment that can be made: its folder, its locks, whether the project goes into it.
+
+    The last lock is what is installed; those before it are contained in it.
+    """
+
+    folder: str
+    locks: tuple[str, ...]
+    project: bool
+
+
+RUNTIME = Kind(".venv", (RUNTIME_LOCK,), project=True)
+DEV = Kind(".venv", (RUNTIME_LOCK, DEV_LOCK), project=True)
+JAX = Kind(".venv-jax", (JAX_LOCK,), project=False)  # lacks what the command needs: tests only
+
+
+def wanted_state(root: Path, locks: tuple[str, ...]) -> dict[str, str]:
     """What the finished environment records: where it is, and what all it is made from."""
     files = [*locks, "pyproject.toml"]
     digests = {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in files}
@@ -199,7 +218,7 @@ def megabytes(count: int) -> int:
 
 
 def is_stale(environment: Path) -> bool:
-    """Whether `.venv` must be made anew: it has another Python, or its folder was moved.
+    """Whether an environment must be made anew: it has another Python, or its folder was moved.
 
     Raises:
         SetupError: it has another Python, and was not made here.
@@ -217,7 +236,7 @@ def is_stale(environment: Path) -> bool:
 
 
 def make_environment(environment: Path, *, stale: bool) -> None:
-    """Creates `.venv`, makes a stale one anew, or repairs a half-made one, so that its pip runs.
+    """Creates an environment, a stale one anew, or repairs a half-made one, so that its pip runs.
 
     Raises:
         SetupError: venv itself failed.
@@ -245,18 +264,17 @@ def pip_runs(environment: Path) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def prepare(root: Path, *, dev: bool) -> None:
-    """Brings `.venv` under `root` to the state of its lock. Does nothing if it is there already."""
-    environment = root / ".venv"
-    locks = [RUNTIME_LOCK, DEV_LOCK] if dev else [RUNTIME_LOCK]
-    wanted = wanted_state(root, locks)
+def prepare(root: Path, kind: Kind) -> None:
+    """Brings an environment under `root` to the state of its lock. Nothing to do if it is there."""
+    environment = root / kind.folder
+    wanted = wanted_state(root, kind.locks)
     recorded = recorded_state(environment) or {}
     if wanted.items() <= recorded.items() and os.access(python_of(environment), os.X_OK):
         return
     if recorded_state(environment) is not None:
         for leftover in broken_distributions(environment):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    lock = root / locks[-1]
+    lock = root / kind.locks[-1]
     stale = is_stale(environment)
     missing = missing_packages(environment, lock, stale=stale)
     if missing:
@@ -264,8 +282,9 @@ def prepare(root: Path, *, dev: bool) -> None:
     make_environment(environment, stale=stale)
     (environment / LOG).write_text("")
     install(environment, lock, missing)
-    project = ["--no-deps", "--no-build-isolation", "--editable", str(root)]
-    pip_install(python_of(environment), project, environment / LOG, done=0, total=1)
+    if kind.project:
+        project = ["--no-deps", "--no-build-isolation", "--editable", str(root)]
+        pip_install(python_of(environment), project, environment / LOG, done=0, total=1)
     partial = environment / (STATE + ".new")
     partial.write_text(json.dumps(wanted, indent=1))
     partial.replace(environment / STATE)
@@ -289,13 +308,15 @@ def one_at_a_time(root: Path) -> Iterator[None]:
 def main() -> int:
     """Prepares the repository's environment; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dev", action="store_true", help="with what tests and linters need")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--dev", action="store_true", help="with what tests and linters need")
+    kind.add_argument("--jax", action="store_true", help="the model tests on JAX, in .venv-jax")
     arguments = parser.parse_args()
     root = Path(__file__).resolve().parents[2]
     try:
         check_platform()
         with one_at_a_time(root):
-            prepare(root, dev=arguments.dev)
+            prepare(root, JAX if arguments.jax else DEV if arguments.dev else RUNTIME)
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
         return EXIT_INTERRUPTED
