@@ -41,7 +41,7 @@ MODELS = pa.schema(
         column(
             "best_update",
             pa.int32(),
-            "update whose weights were kept; 0 is the frozen linear fit itself",
+            "update whose weights were kept; 0 is what training started from",
             unit="updates",
             nullable=True,
         ),
