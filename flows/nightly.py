@@ -176,6 +176,7 @@ def _train(
     requests: Sequence[ShardRequest],
 ) -> tuple[dict[str, tuple[Model, ...]], list[TrainResult], list[str]]:
     """The models of every shard; where training failed, stand-ins that say so."""
+    display().expect("train", len(requests))
     futures = {request.shard.name: train_shard.submit(request) for request in requests}
     models: dict[str, tuple[Model, ...]] = {}
     results: list[TrainResult] = []
@@ -199,6 +200,7 @@ def _forecast(
     decisions: tuple[Decision, ...],
 ) -> tuple[list[ForecastResult], list[Missing], list[str]]:
     """What every shard came to, what is missing, and which shards failed."""
+    display().expect("forecast", len(requests))
     futures = {
         request.shard.name: forecast_shard.submit(request, models[request.shard.name], decisions)
         for request in requests

@@ -156,8 +156,11 @@ class TrainingConfig(_Frozen):
     fleet_width: int = Field(
         default=32, ge=1, description="Networks that are computed side by side; fewer are padded."
     )
-    processes: int = Field(
-        default=1, ge=1, description="Shards at the same time, each in a process of its own."
+    processes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Shards at the same time, each in a process of its own. Unset: one per core, "
+        "never more than there are shards, fewer where memory is short.",
     )
 
 

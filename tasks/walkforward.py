@@ -151,6 +151,8 @@ def fit_fleet(
 ) -> Fleet:
     """Train every fold of every subject as one fleet; members in the order of `subjects`, folds.
 
+    On a GPU the program is as wide as its memory allows, on a CPU as configured.
+
     Args:
         subjects: all of one kind.
         settings: of all.
@@ -161,7 +163,8 @@ def fit_fleet(
     Raises:
         ValueError: if no subject has a fold.
     """
-    from lstm_models.training import Member, fit  # noqa: PLC0415 - loads TensorFlow
+    from lstm_models.devices import fitting_width  # noqa: PLC0415 - loads TensorFlow
+    from lstm_models.training import Member, fit  # noqa: PLC0415 - the same
 
     pairs = [(place, one, fold) for place, one in enumerate(subjects) for fold in one.folds]
     if not pairs:
@@ -188,16 +191,14 @@ def fit_fleet(
                 for (_, one, fold), path in zip(pairs, early, strict=True)
             ]
         )
-    fleet = fit(
-        padded([one.inputs for one in subjects]),
-        padded([one.targets for one in subjects]),
-        members,
-        early,
-        config,
-        start=start,
-        report=report,
-    )
-    return replace(fleet, skip=final)
+    inputs = padded([one.inputs for one in subjects])
+    outcomes = padded([one.targets for one in subjects])
+    rows, features, leads = *inputs.shape[1:], outcomes.shape[2]
+    width = fitting_width(config, rows=rows, features=features, leads=leads)
+    wide = replace(config, width=width)
+    fleet = fit(inputs, outcomes, members, early, wide, start=start, report=report)
+    # Forecast at the configured width, wherever it was trained.
+    return replace(fleet, skip=final, config=config)
 
 
 def predict_fold(

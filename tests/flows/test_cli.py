@@ -118,7 +118,7 @@ def test_a_wrong_configuration_is_refused_before_any_work(command: str) -> None:
     assert (code, out) == (2, "")
     assert err == (
         'Error: fleetcast.toml: model.unitz: unknown field. Did you mean "units"? [model] takes: '
-        "kind, units, lookback, burn_in, seeds, skip\n"
+        "kinds, bidirectional, units, lookback, burn_in, seeds, skip\n"
     )
     assert [path.name for path in Path().iterdir()] == ["fleetcast.toml"]
 

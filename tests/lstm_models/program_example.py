@@ -96,12 +96,14 @@ def keras_network(
     """
     every_step = config.supervised_from < config.lookback - 1
     activation = ACTIVATIONS[config.kind] if activated else "linear"
-    lstm = keras.layers.LSTM(config.units, return_sequences=every_step)
+    # Unrolled on JAX, which would compile Keras' scan anew at every call.
+    unroll = keras.backend.backend() == "jax"
+    lstm = keras.layers.LSTM(config.units, return_sequences=every_step, unroll=unroll)
     if config.both_ways:
         lstm = keras.layers.Bidirectional(lstm)
     dense = keras.layers.Dense(config.outputs(LEADS), activation)
     head = keras.layers.TimeDistributed(dense) if every_step else dense
-    model = keras.Sequential([keras.Input((None, FEATURES)), lstm, head])
+    model = keras.Sequential([keras.Input((config.lookback, FEATURES)), lstm, head])
     model.set_weights(fleet_weights(config, lanes, lane))
     return model
 

@@ -1,11 +1,14 @@
 """One instrument and target as arrays: what is fitted to it, and when it is too short for that."""
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from lstm_models import devices, training
 from lstm_models.features import FEATURES
+from lstm_models.fleet import Fleet
 from lstm_models.fleet_config import KINDS, FleetConfig
 from tasks.features import Series
 from tasks.settings import ModelConfig
@@ -60,6 +63,28 @@ def test_with_few_fit_rows_the_linear_path_is_a_mean_before_training_and_after()
     np.testing.assert_allclose(fleet.skip[0, -1], one.targets[fitted].mean(axis=0), rtol=1e-12)
     # At update 0 the network is that mean: its error is about the spread of the targets.
     assert all(report.initial_loss < 5.0 for report in fleet.reports[0])
+
+
+def test_a_gpu_decides_how_wide_training_is_but_not_what_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = subject(series_of(ANT), "log_volatility", SETTINGS)
+    config = fleet_config(SETTINGS, "many_to_many")
+    rows, features = one.inputs.shape
+    lane = devices.lane_bytes(config, rows=rows, features=features, leads=HORIZON)
+    widths = []
+    fit = training.fit
+
+    def watched(*arguments: Any, **named: Any) -> Fleet:  # noqa: ANN401 - as they come
+        widths.append(arguments[4].width)
+        return fit(*arguments, **named)
+
+    monkeypatch.setattr(training, "fit", watched)
+    as_configured = fit_fleet([one], SETTINGS)
+    monkeypatch.setattr(devices, "free_memory", lambda: int(2.5 * lane / devices.SHARE))
+    fitted_to_memory = fit_fleet([one], SETTINGS)
+    assert widths == [config.width, 2]
+    assert as_configured.config == fitted_to_memory.config == config
 
 
 def test_a_fold_keeps_its_name_when_its_number_changes() -> None:
