@@ -9,7 +9,7 @@ recurrent kernel, then the input kernel, then the bias, which is met by a consta
 
 Why the input product stands inside the loop and the gates are computed again on the way back,
 where cuDNN does neither: on a CPU the loop is bound by memory traffic, not by arithmetic. Reading
-`feature` numbers a step instead of `4·units`, and storing only h and c, is twice as fast
+`feature` numbers a step instead of `4·units`, and storing only h and c, is 1.5 times as fast
 (benchmarks/recurrence.py). And why the loops write their states into one array that they carry:
 XLA updates it in place, while the stacked outputs of a scan are copied once more.
 """

@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks.peers.problem import Problem
 from benchmarks.peers.trial import Trial
 from flows.worker_child import set_environment
+from lstm_models.allocator import keep_freed_memory
 
 SIDES: dict[str, tuple[str, str]] = {
     "fleet": ("fleet", "run"),
@@ -36,7 +37,8 @@ def main() -> None:
     """Import, train, measure, write."""
     name, problem_path, result_path = sys.argv[1:]
     if name in OURS:
-        set_environment()  # one thread, as a worker of the nightly run
+        set_environment()  # one thread and kept memory, as a worker of the nightly run
+        keep_freed_memory()
     began = time.perf_counter()
     module, function = SIDES[name]
     run = getattr(importlib.import_module(f"benchmarks.peers.{module}"), function)
