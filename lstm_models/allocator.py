@@ -16,8 +16,8 @@ def keep_freed_memory() -> bool:
 
     A compiled program takes its temporary arrays anew at every call: some tens of MiB that glibc
     maps from the system and gives back each time, and the system fills with zeros, page by page.
-    Kept, an update of a fleet takes a third less time (benchmarks/recurrence.py). The process
-    then stays as large as it once was, which suits a worker that trains and ends.
+    Kept, the gradient of an update takes a quarter less time (benchmarks/recurrence.py). The
+    process then stays as large as it once was, which suits a worker that trains and ends.
 
     Returns:
         Whether the C library took it: glibc does. On another (musl, macOS) nothing changes.

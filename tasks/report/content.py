@@ -102,23 +102,31 @@ def _lede(view: RunView) -> tuple[str, ...]:
     )
 
 
+_NAMES = {"lstm": "LSTM", "combination": "combination"}
+
+
 def _topics(forecasts: Mapping[Key, tuple[Row, ...]]) -> list[Topic]:
     made = {key[1:] for key in forecasts}
     return [one for one in TOPICS if (one.target, one.kind) in made]
 
 
 def _earned(forecasts: Mapping[Key, tuple[Row, ...]]) -> str:
-    """For each topic whether the LSTM or a baseline is published; topics that agree in one."""
+    """For each topic whether a network's forecast or a baseline is published; alike ones in one.
+
+    The combination is named as what it is: the mean of the LSTM and a baseline.
+    """
     verdicts: dict[str, list[str]] = {}
     for one in _topics(forecasts):
         of = [rows[0] for key, rows in forecasts.items() if key[1:] == (one.target, one.kind)]
-        learned = sum(row["method"] in LEARNED for row in of)
-        if learned == 0:
+        learned = [row["method"] for row in of if row["method"] in LEARNED]
+        names = [f"the {_NAMES[method]}" for method in LEARNED if method in learned]
+        who = " or ".join(names)
+        if not learned:
             verdict = "the baseline stands everywhere."
-        elif learned == len(of):
-            verdict = "the LSTM is published everywhere."
+        elif len(learned) == len(of):
+            verdict = f"{who} is published everywhere."
         else:
-            verdict = f"the LSTM is published for {learned} of {len(of)} instruments."
+            verdict = f"{who} is published for {len(learned)} of {len(of)} instruments."
         verdicts.setdefault(verdict, []).append(one.noun)
     if list(verdicts) == ["the baseline stands everywhere."]:
         return "A baseline stands for all of them."

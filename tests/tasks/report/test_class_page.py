@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.report.content import _earned
 from tasks.report.page import render_report, run_picture
 from tasks.report.run_view import Missing, view_run
 from tasks.scoreboard import pool
@@ -115,6 +116,23 @@ def test_topics_that_agree_share_a_sentence(page: Element) -> None:
     assert "For returns and direction the baseline stands everywhere." in lede
     assert "For deciles the LSTM is published for 2 of 5 instruments." in lede
     assert "On daily returns and direction expect the baseline" in page.text()
+
+
+@pytest.mark.parametrize(
+    ("methods", "sentence"),
+    [
+        (("combination", "climatology"), "the combination is published for 1 of 2 instruments."),
+        (("lstm", "combination"), "the LSTM or the combination is published everywhere."),
+        (("lstm", "lstm"), "the LSTM is published everywhere."),
+    ],
+)
+def test_a_combination_is_not_called_the_lstm(methods: tuple[str, str], sentence: str) -> None:
+    rows = class_forecasts(["quantile_class"], ["AAPL", "IBM"])
+    forecasts = {
+        (row["instrument"], row["target"], row["kind"]): ({**row, "method": method},)
+        for row, method in zip(rows, methods, strict=True)
+    }
+    assert _earned(forecasts) == f"For deciles {sentence}"
 
 
 def test_ids_are_unique_with_two_kinds_of_one_target(page: Element) -> None:
