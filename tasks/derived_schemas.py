@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from tasks.storage.columns import column, count, date, instant, number, numbers, text, word
+from tasks.storage.columns import column, count, date, instant, number, numbers, records, text, word
 
 INSTRUMENT = text("instrument", "the thing that is forecast")
 KNOWN_AT = instant("known_at", "when the row became known to this store")
@@ -64,6 +64,11 @@ MODELS = pa.schema(
             "the model whose weights training started from; null: it started from nothing",
             nullable=True,
         ),
+        text(
+            "champion_model_id",
+            "the model of the refit before, that this one was compared with; null: none",
+            nullable=True,
+        ),
         AS_OF,
         ORIGIN,
         RUN_ID,
@@ -87,6 +92,20 @@ STATISTICS = pa.schema(
             "loss",
             "squared error, mean over leads; of a class kind the log loss",
             "target units², or nats",
+        ),
+        number(
+            "difference",
+            "squared difference from the default baseline's forecast, mean over leads; not of a "
+            "class kind",
+            "target units²",
+            nullable=True,
+        ),
+        number(
+            "covered",
+            "share of the leads whose outcome lay inside the interval at the first level; of the "
+            "test segment",
+            "share",
+            nullable=True,
         ),
         KNOWN_AT,
     ]
@@ -139,6 +158,38 @@ SCORES = pa.schema(
             "probability²",
             nullable=True,
         ),
+        number(
+            "coverage_error",
+            "standard error of coverage, HAC over the sessions",
+            "share",
+            nullable=True,
+        ),
+        records(
+            "intervals",
+            "coverage and interval score at every configured level",
+            ("level", "coverage", "interval_score"),
+        ),
+        number(
+            "rises", "share of outcomes that are a rise; direction only", "share", nullable=True
+        ),
+        number(
+            "called_rises",
+            "share of pairs whose probability of a rise is above a half; direction only",
+            "share",
+            nullable=True,
+        ),
+        records(
+            "calibration",
+            "per bin of forecast probability: pairs of forecast and class, their mean probability, "
+            "and the share that came; class kinds only",
+            ("count", "probability", "came"),
+        ),
+        number(
+            "reliability",
+            "mean squared distance of the calibration's bins from the diagonal",
+            "probability²",
+            nullable=True,
+        ),
         AS_OF,
         CONFIG_HASH,
         RUN_ID,
@@ -187,6 +238,94 @@ FORECASTS = pa.schema(
         text(
             "model_id", "the model that was judged, whether or not it was published", nullable=True
         ),
+        records(
+            "intervals",
+            "the interval at every configured level; the first is that of lower and upper",
+            ("level", "lower", "upper"),
+        ),
+        number(
+            "recent_coverage",
+            "share of the recent matured intervals at the first level that held, mean over leads",
+            "share",
+            nullable=True,
+        ),
+        column(
+            "drift",
+            pa.bool_(),
+            "the recent intervals held significantly less often than their level says",
+            nullable=True,
+        ),
+        text("baseline", "the default baseline, published or not", nullable=True),
+        number("baseline_mean", "what it forecasts", "target units", nullable=True),
+        numbers(
+            "baseline_probabilities",
+            "its probability of every class, lowest first; class kinds only",
+            "probability",
+        ),
+        number(
+            "lstm_mean",
+            "what the network forecasts, published or not",
+            "target units",
+            nullable=True,
+        ),
+        numbers(
+            "lstm_probabilities",
+            "its probability of every class, lowest first; class kinds only",
+            "probability",
+        ),
+        CONFIG_HASH,
+        RUN_ID,
+        ORIGIN,
+        MADE_AT,
+        KNOWN_AT,
+    ]
+)
+
+
+COMPARISONS = pa.schema(
+    [
+        text("comparison_id", "hash of all that decides the comparison"),
+        text("company", "hash of the evaluations that were compared together"),
+        text("instrument", "whose losses; null: pooled over all of them", nullable=True),
+        _TARGET,
+        _KIND,
+        _METHOD,
+        text("baseline", "what it is compared with"),
+        date("first_cutoff", "first session of the test segments"),
+        date("last_cutoff", "last session of the test segments"),
+        count("sessions", "sessions compared", "sessions"),
+        count("instruments", "instruments compared", "instruments"),
+        number("skill", "1 - loss / loss of the baseline on the same pairs", "", nullable=True),
+        number("dm_t", "Diebold-Mariano t; above 0 the method is better", "", nullable=True),
+        number("dm_p", "its p value, two-sided", "probability", nullable=True),
+        number(
+            "cw_t",
+            "Clark-West t, where the baseline is nested in the method",
+            "",
+            nullable=True,
+        ),
+        number("cw_p", "its p value, one-sided", "probability", nullable=True),
+        number(
+            "q_value",
+            "p value that the method is better, adjusted over the instruments (Benjamini-Hochberg)",
+            "probability",
+            nullable=True,
+        ),
+        number(
+            "mcs_p",
+            "p value in the Model Confidence Set of all methods; pooled rows only",
+            "probability",
+            nullable=True,
+        ),
+        number(
+            "spa_p",
+            "p value that no other method beats this one (SPA, consistent); pooled rows only",
+            "probability",
+            nullable=True,
+        ),
+        column("seed", pa.int64(), "seed of the bootstrap of both", unit="seed", nullable=True),
+        text("reason", "why a test has no answer", nullable=True),
+        AS_OF,
         CONFIG_HASH,
         RUN_ID,
         ORIGIN,

@@ -48,6 +48,12 @@ class GateConfig(BaseModel):
         lt=0.5,
         description="Level of the pooled one-sided test: how often noise may be published.",
     )
+    keep_significance: float = Field(
+        default=0.2,
+        gt=0,
+        lt=0.5,
+        description="Level at which what was published a fold ago stays published.",
+    )
     min_sessions: int = Field(
         default=40,
         ge=8,

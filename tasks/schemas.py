@@ -14,6 +14,7 @@ import pyarrow as pa
 from tasks.derived_schemas import (
     AS_OF,
     CODE_VERSION,
+    COMPARISONS,
     CONFIG_HASH,
     FORECASTS,
     INSTRUMENT,
@@ -29,8 +30,8 @@ from tasks.storage.columns import INSTANT, column, date, number, text, word
 
 __all__ = ["DATASETS", "INSTANT", "SCHEMA_VERSION", "Dataset"]
 
-SCHEMA_VERSION = 2
-"""Raised when a dataset gains a nullable column; nothing is ever renamed or removed."""
+SCHEMA_VERSION = 3
+"""Raised when there is a new dataset or nullable column; nothing is ever renamed or removed."""
 
 _STAMPS = frozenset({"known_at", "assumed", "row_hash", "made_at"})
 
@@ -225,6 +226,15 @@ _ALL = (
         fact=False,
         order="instrument target kind evaluation_id segment fold method lead score_id",
         prune="instrument score_id",
+    ),
+    _dataset(
+        "comparisons",
+        "one method compared with one baseline on the test segments",
+        COMPARISONS,
+        key="comparison_id",
+        fact=False,
+        order="target kind instrument method baseline comparison_id",
+        prune="comparison_id",
     ),
     _dataset(
         "forecasts",

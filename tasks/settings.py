@@ -150,6 +150,11 @@ class TrainingConfig(_Frozen):
         description="Trainings between two that start from nothing; the ones between start from "
         "the weights of the training before. 1: each starts from nothing.",
     )
+    champion: bool = Field(
+        default=False,
+        description="Whether a retrained network must not do clearly worse than that of the refit "
+        "before, which else stays.",
+    )
     shard_size: int = Field(
         default=50, ge=1, description="Instruments that are trained together as one unit of work."
     )
@@ -190,10 +195,56 @@ class EvaluationConfig(_Frozen):
         ge=0,
         description="Sessions left out between two segments. Unset: the horizon.",
     )
-    level: float = Field(
-        default=0.8, gt=0, lt=1, description="Share of outcomes that an interval is to hold."
+    fit_sessions: int | None = Field(
+        default=None,
+        ge=50,
+        description="Most sessions to fit on: a rolling window. Unset: all, an expanding one.",
+    )
+    folds_per_refit: int = Field(
+        default=1,
+        ge=1,
+        description="Neighbouring test folds that share one training, that of the oldest of them.",
+    )
+    levels: tuple[float, ...] = Field(
+        default=(0.8, 0.95),
+        min_length=1,
+        description="Shares of outcomes that the intervals are to hold; tables show the first.",
+    )
+    drift_sessions: int = Field(
+        default=126,
+        ge=20,
+        description="Matured sessions whose intervals tell whether the coverage has drifted.",
+    )
+    drift_significance: float = Field(
+        default=0.01,
+        gt=0,
+        lt=0.5,
+        description="Level of the one-sided test of under-coverage that raises the drift flag.",
     )
     gate_rule: GateConfig = GateConfig()
+
+    @field_validator("levels")
+    @classmethod
+    def _levels_are_shares(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0.0 < level < 1.0 for level in levels):
+            raise ValueError(f"each must be above 0 and below 1, received {list(levels)}")
+        if len(set(levels)) != len(levels):
+            raise ValueError(f"levels must be distinct, received {list(levels)}")
+        return levels
+
+    @model_validator(mode="after")
+    def _fit_window_is_long_enough(self) -> Self:
+        if self.fit_sessions is not None and self.fit_sessions < self.min_fit:
+            raise ValueError(
+                f"fit_sessions must be at least min_fit ({self.min_fit}), "
+                f"received {self.fit_sessions}"
+            )
+        return self
+
+    @property
+    def level(self) -> float:
+        """The level that tables show: the first."""
+        return self.levels[0]
 
 
 class ForecastSettings(_Frozen):

@@ -55,6 +55,12 @@ def numbers(name: str, meaning: str, unit: str) -> pa.Field:
     return column(name, pa.list_(pa.float64()), meaning, unit=unit, nullable=True)
 
 
+def records(name: str, meaning: str, fields: tuple[str, ...]) -> pa.Field:
+    """A column of lists of records of 64-bit floats, or null."""
+    record = pa.struct([pa.field(field, pa.float64()) for field in fields])
+    return column(name, pa.list_(record), meaning, nullable=True)
+
+
 def count(name: str, meaning: str, unit: str, kind: pa.DataType | None = None) -> pa.Field:
     """A column of integers, by default of 32 bits."""
     return column(name, kind or pa.int32(), meaning, unit=unit)

@@ -41,8 +41,8 @@ def config(**sections: object) -> FleetcastConfig:
         ("[model]\nskip = 'no'", ': model.skip = "no": expected true or false'),
         ("model = 3", ": model = 3: expected a table, [model]"),
         (
-            "[evaluation]\nlevel = 1.0",
-            ": evaluation.level = 1.0: expected a number between 0 and 1, neither included",
+            "[evaluation]\nlevels = [1.0]",
+            ": evaluation.levels = [1.0]: each must be above 0 and below 1, received [1.0]",
         ),
         (
             "[training]\nlearning_rate = 2",
@@ -201,7 +201,7 @@ def test_integers_are_numbers_and_lists_are_tuples() -> None:
         {"targets": {"horizon": 3}},
         {"model": {"units": 31}},
         {"training": {"max_updates": 299}},
-        {"evaluation": {"level": 0.9}},
+        {"evaluation": {"levels": [0.9]}},
         {"evaluation": {"gate_rule": {"significance": 0.1}}},
     ],
 )
