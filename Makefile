@@ -1,6 +1,6 @@
 # Everything a person types. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help nightly report bench bench-peers bench-scale bench-gpu test test-jax lint types contract check environment environment-dev environment-jax lock clean
+.PHONY: help nightly report bench bench-peers bench-scale bench-gpu bench-long-horizon quality test test-jax lint types contract check environment environment-dev environment-jax lock clean
 
 STORE ?= ./store
 BIN := .venv/bin
@@ -11,7 +11,7 @@ help: ## List what make can do here
 	@echo "fleetcast: nightly forecasts for a whole universe of instruments"
 	@echo
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1#\2/p' $(MAKEFILE_LIST) | \
-		while IFS='#' read -r name text; do printf '%-24s%s\n' "$$name" "$$text"; done
+		while IFS='#' read -r name text; do printf '%-26s%s\n' "$$name" "$$text"; done
 	@echo
 	@echo "  STORE=./store           where nightly and report keep the data"
 	@echo "  ARGS='...'              more arguments for nightly, report, bench*, test* or lock"
@@ -35,6 +35,12 @@ bench-scale: environment ## Measure 20 to 5,000 networks: time, memory, checkpoi
 
 bench-gpu: environment ## Measure a CUDA GPU beside one core of the CPU
 	$(BIN)/python -m benchmarks.gpu $(ARGS)
+
+bench-long-horizon: environment ## Reproduce a published table (ARGS=PATH/exchange_rate.txt)
+	$(BIN)/python -m benchmarks.long_horizon $(ARGS)
+
+quality: .venv-quality/installed ## Measure how good the forecasts are: benchmarks/QUALITY.md
+	.venv-quality/bin/python -m benchmarks.quality --write benchmarks/QUALITY.md $(ARGS)
 
 test: environment-dev ## Set up, run all tests
 	$(BIN)/python -m pytest $(ARGS)
@@ -68,11 +74,18 @@ environment-jax: ## Make .venv-jax from requirements-jax.lock
 	.venv-peers/bin/python -m pip install --quiet '.[peers]'
 	touch $@
 
+# skfolio for its data alone: what it depends on is never imported, so it is not installed.
+.venv-quality/installed: pyproject.toml
+	python="$$(PYTHON='$(PYTHON)' sh deploy/setup/find-python.sh)" && "$$python" -m venv .venv-quality
+	.venv-quality/bin/python -m pip install --quiet '.[quality]'
+	.venv-quality/bin/python -m pip install --quiet --no-deps skfolio==1.12.2
+	touch $@
+
 lock: environment-dev ## Write the locks from pyproject.toml (ARGS=--upgrade for newest)
 	$(BIN)/python deploy/setup/lock_requirements.py --uv $(BIN)/uv $(ARGS)
 
-clean: ## Remove .venv, .venv-jax, .venv-peers and caches; data in ./store stays
-	rm -rf .venv .venv-jax .venv-peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+clean: ## Remove .venv, .venv-jax, .venv-peers, .venv-quality and caches; data in ./store stays
+	rm -rf .venv .venv-jax .venv-peers .venv-quality .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	rm -rf build fleetcast.egg-info
 
 .DEFAULT:

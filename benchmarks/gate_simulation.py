@@ -1,6 +1,6 @@
 """How often the gate publishes noise, and how often it finds a true advantage of a given size.
 
-    python -m benchmarks.gate_simulation [--repetitions 300] [--seed 0]
+    python -m benchmarks.gate_simulation [--repetitions 120] [--refits 5] [--seed 0]
 
 Owns a simulated world whose true skill is known. Never touches a store or a network. The world is
 shaped like log volatility: forecasts are judged on the mean over `horizon` leads of squared errors
@@ -18,16 +18,18 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from tasks.gate import Candidate, GateConfig, decide
+from tasks.kinds import default_baseline
 
 Floats = NDArray[np.float64]
-TARGET, KIND, BASELINE = "log_volatility", "many_to_many", "harx_long"
+TARGET, KIND = "log_volatility", "many_to_many"
+BASELINE = default_baseline(KIND, TARGET)
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,17 @@ class Published:
     instruments: Floats
 
 
+@dataclass(frozen=True)
+class Nights(Published):
+    """Rates over the refits of repetitions.
+
+    Attributes:
+        flips: How often a year an instrument's published method changed from refit to refit.
+    """
+
+    flips: float
+
+
 def losses(world: World, generator: np.random.Generator) -> dict[str, Floats]:
     """Draw one history: method → `(instrument, session)` mean squared error over leads."""
     count, sessions, horizon = len(world.advantages), world.sessions, world.horizon
@@ -100,7 +113,7 @@ def losses(world: World, generator: np.random.Generator) -> dict[str, Floats]:
 
 
 def statistics_table(history: dict[str, Floats], folds: int) -> pa.Table:
-    """Return a history of losses as gate rows of the `statistics` dataset."""
+    """Return a history of losses as gate rows of the `statistics` dataset, fold 0 the newest."""
     count, sessions = next(iter(history.values())).shape
     size = len(history) * count * sessions
     grid = np.indices((len(history), count, sessions)).reshape(3, size)
@@ -121,7 +134,7 @@ def statistics_table(history: dict[str, Floats], folds: int) -> pa.Table:
             "target": same(TARGET),
             "kind": same(KIND),
             "method": repeated(list(history), methods),
-            "fold": pa.array((session * folds // sessions).astype(np.int32)),
+            "fold": pa.array((folds - 1 - session * folds // sessions).astype(np.int32)),
             "segment": same("gate"),
             "cutoff": pa.array(first + session, pa.date32()),
             "loss": pa.array(np.concatenate([loss.ravel() for loss in history.values()])),
@@ -140,52 +153,105 @@ def simulate(world: World, config: GateConfig, *, repetitions: int, seed: int) -
     return Published(float(chosen.any(axis=1).mean()), chosen.mean(axis=0))
 
 
-SCENARIOS: tuple[tuple[str, float, tuple[Candidate, ...]], ...] = (
-    ("pure noise", -0.5, ("lstm", "combination")),
-    ("combination level, lstm worse", -0.25, ("lstm", "combination")),
-    ("lstm level, the only candidate", 0.0, ("lstm",)),
-    ("lstm level, combination better", 0.0, ("lstm", "combination")),
-    ("lstm better", 0.25, ("lstm", "combination")),
-    ("lstm better", 0.5, ("lstm", "combination")),
+def live_on(
+    world: World,
+    rules: Sequence[GateConfig],
+    *,
+    repetitions: int,
+    seed: int,
+    refits: int = 13,
+    refit_every: int = 63,
+) -> list[Nights]:
+    """Let several rules decide at every refit on the same histories, each along its fold plan.
+
+    At each refit the folds move on by `refit_every` sessions: old losses go, new ones come. A
+    session's loss is the same whichever refit's network is judged on it.
+    """
+    generator = np.random.default_rng(seed)
+    count = len(world.advantages)
+    chosen = np.empty((len(rules), repetitions, refits, count), dtype=object)
+    length = world.sessions + refit_every * (refits - 1)
+    for repetition in range(repetitions):
+        history = losses(replace(world, sessions=length), generator)
+        for refit in range(refits):
+            seen = slice(refit_every * refit, refit_every * refit + world.sessions)
+            table = statistics_table(
+                {method: loss[:, seen] for method, loss in history.items()}, world.folds
+            )
+            for place, rule in enumerate(rules):
+                decisions = decide(table, rule, horizon=world.horizon)
+                chosen[place, repetition, refit] = [decision.method for decision in decisions]
+    moved = (chosen[:, :, 1:] != chosen[:, :, :-1]).sum(axis=(1, 2, 3))
+    moved = moved / (repetitions * count * max(refits - 1, 1))
+    return [
+        Nights(
+            float((one != BASELINE).any(axis=2).mean()),
+            (one != BASELINE).mean(axis=(0, 1)),
+            float(flip * 252 / refit_every),
+        )
+        for one, flip in zip(chosen, moved, strict=True)
+    ]
+
+
+BOTH: tuple[Candidate, ...] = ("lstm", "combination")
+SCENARIOS: tuple[tuple[str, tuple[float, float], tuple[Candidate, ...]], ...] = (
+    ("pure noise", (-0.5, -0.5), BOTH),
+    ("combination level, lstm worse", (-0.25, -0.25), BOTH),
+    ("the same, the combination the only candidate", (-0.25, -0.25), ("combination",)),
+    ("lstm level, the only candidate", (0.0, 0.0), ("lstm",)),
+    ("lstm level, combination better", (0.0, 0.0), BOTH),
+    ("lstm better", (0.25, 0.25), BOTH),
+    ("lstm better", (0.5, 0.5), BOTH),
+    ("better for one half, noise for the other", (0.5, -0.5), BOTH),
 )
+"""The truth, the advantages of every other instrument in turn, and the candidates."""
 
 
 def main() -> None:
     """Print the table of docs/scores.md."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--repetitions", type=int, default=300)
+    parser.add_argument("--repetitions", type=int, default=120)
+    parser.add_argument("--refits", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--instruments", type=int, nargs="+", default=[4])
     options = parser.parse_args()
-    config = GateConfig()
+    rule = GateConfig()
     print(
         f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d}, NumPy {np.__version__}, "
-        f"{options.repetitions} repetitions, seed {options.seed}, "
-        f"significance {config.significance:g}, {World((0.0,)).sessions:,} gate sessions\n"
+        f"{options.repetitions} repetitions of {options.refits} refits, seed {options.seed}, "
+        f"significance {rule.significance:g}, to stay {rule.keep_significance:g}, "
+        f"{World((0.0,)).sessions:,} gate sessions; without → with hysteresis\n"
     )
     print(
-        "| the candidate in truth | true skill of lstm | instruments | something is published "
-        "| an instrument's share |\n|---|---|---|---|---|"
+        "| in truth | skill of lstm | instruments | something published | an instrument's share "
+        "| changes a year |\n|---|---|---|---|---|---|"
     )
-    for name, advantage, candidates in SCENARIOS:
-        for count in (4, 20):
-            world = World((advantage,) * count)
-            rule = GateConfig(candidates=candidates)
-            found = simulate(world, rule, repetitions=options.repetitions, seed=options.seed)
-            print(
-                f"| {name} | {100 * world.skill(advantage):+.1f} % | {count} "
-                f"| {100 * found.passed:.0f} % | {100 * found.instruments.mean():.0f} % |",
-                flush=True,
+    for name, advantages, candidates in SCENARIOS:
+        for count in options.instruments:
+            world = World(advantages * (count // 2))
+            kept = GateConfig(candidates=candidates)
+            forgetful = kept.model_copy(update={"keep_significance": kept.significance})
+            found = live_on(
+                world,
+                (forgetful, kept),
+                repetitions=options.repetitions,
+                seed=options.seed,
+                refits=options.refits,
             )
-    for count in (4, 20):
-        world = World((0.5, -0.5) * (count // 2))
-        found = simulate(world, config, repetitions=options.repetitions, seed=options.seed)
-        good, bad = found.instruments[::2].mean(), found.instruments[1::2].mean()
-        print(
-            f"| better for one half, noise for the other "
-            f"| {100 * world.skill(0.5):+.1f} / {100 * world.skill(-0.5):+.1f} % | {count} "
-            f"| {100 * found.passed:.0f} % | {100 * good:.0f} / {100 * bad:.0f} % |",
-            flush=True,
-        )
+            skills = " / ".join(f"{100 * world.skill(a):+.1f}" for a in sorted(set(advantages)))
+            cells = [
+                " → ".join(f"{100 * one.passed:.0f}" for one in found) + " %",
+                " → ".join(_shares(one, advantages) for one in found) + " %",
+                " → ".join(f"{one.flips:.2f}" for one in found),
+            ]
+            print(f"| {name} | {skills} % | {count} | {' | '.join(cells)} |", flush=True)
+
+
+def _shares(found: Nights, advantages: tuple[float, float]) -> str:
+    """The mean share, or that of either half where they differ."""
+    halves = [found.instruments[start::2].mean() for start in (1, 0)]
+    shown = halves if advantages[0] != advantages[1] else [found.instruments.mean()]
+    return " / ".join(f"{100 * share:.0f}" for share in shown)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ app = typer.Typer(
 )
 
 
-Shown = Literal["forecasts", "scores", "quarantine", "runs", "models"]
+Shown = Literal["forecasts", "scores", "live", "quarantine", "runs", "models", "comparisons"]
 
 ConfigOption = Annotated[
     Path | None,
@@ -174,6 +174,29 @@ def show(
         else:
             written = shows.as_csv(rows) if answer == "csv" else shows.as_json(rows) + "\n"
             typer.echo(written, nl=False)
+
+
+@app.command()
+def plan(
+    *,
+    instrument: Annotated[
+        str | None,
+        typer.Option("--instrument", "-i", metavar="NAME", help="Only this one."),
+    ] = None,
+    config: ConfigOption = None,
+    store: StoreOption = None,
+    answer: Answer = "table",
+    debug: DebugOption = False,
+) -> None:
+    """Show what the next training will fit, gate and test on, session by session. Trains nothing.
+
+    Of the bars that the store holds; without any, of the calendar's sessions.
+    """
+    with answering(console.messages(), debug=debug):
+        settings = _load(config, store)
+        from flows import plan_command
+
+        plan_command.run(settings, instrument, as_json=answer == "json")
 
 
 @app.command()

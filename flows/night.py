@@ -61,6 +61,7 @@ class Night:
         repeated: True: the same night had been finished before, and nothing was left to do.
         counts: rows of the ingest.
         instruments: instruments of the run.
+        matured: forecasts of earlier nights that this run scored.
         trained: models trained.
         forecasts: forecasts of the night in the store.
         written: forecasts that this run added.
@@ -79,6 +80,7 @@ class Night:
     repeated: bool
     counts: Counts
     instruments: tuple[str, ...]
+    matured: int
     trained: int
     forecasts: int
     written: int

@@ -21,6 +21,7 @@ from flows.night import Clock, Missing, Night, listed, plural
 from flows.progress import display, from_children
 from tasks.forecast import ForecastResult
 from tasks.gate import Decision
+from tasks.matured import Matured
 from tasks.runs import PinnedRun
 from tasks.shards import ShardRequest
 from tasks.train import Model, TrainResult
@@ -43,6 +44,12 @@ def pin_run(
 ) -> PinnedRun:
     """Fix the session, the knowledge time and the shards."""
     return steps.pin_run(config, instruments, day, scheduled)
+
+
+@task(name="score", task_run_name="score", cache_policy=NO_CACHE)
+def score(request: ShardRequest) -> Matured:
+    """Score the forecasts that have matured."""
+    return steps.score(request)
 
 
 @task(name="train", task_run_name="train-{request.shard.name}", cache_policy=NO_CACHE)
@@ -90,7 +97,7 @@ def _run_name() -> str:
     task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE),  # type: ignore[arg-type]
 )
 def nightly(as_of: date | None = None, config: FleetcastConfig | None = None) -> Night:
-    """Ingest, train where due, score, decide, forecast, publish: one night.
+    """Ingest, score what matured, train where due, decide, forecast, publish: one night.
 
     Args:
         as_of: The date whose last session is forecast from, as it was known then; without it the
@@ -127,8 +134,18 @@ def _night(
     missing: list[Missing] = []
     problems = list(ingested.problems)
     broken: list[str] = []
+    matured = 0
     if not repeated:
         requests = steps.requests_of(config, run)
+        with clock.part("score", "Score what matured") as notes:
+            scored = _outcome(score.submit(requests[0]))
+            if isinstance(scored, BaseException):
+                broken.append(steps.failed("scoring what matured failed", scored))
+            else:
+                matured = scored.forecasts
+                notes.append(f"{plural(matured, 'forecast')} matured")
+                if scored.waiting:
+                    notes.append(f"{scored.waiting:,} still without a bar")
         with clock.part("train", "Train") as notes:
             models, trained, failures = _train(requests)
             broken += failures
@@ -160,6 +177,7 @@ def _night(
         repeated=repeated,
         counts=ingested.counts,
         instruments=ingested.instruments,
+        matured=matured,
         trained=sum(result.trained for result in trained),
         forecasts=steps.forecast_count(config, run),
         written=sum(result.written for result in done),

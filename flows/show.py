@@ -20,18 +20,23 @@ import pyarrow.compute as pc
 from rich.table import Table
 from rich.text import Text
 
+from tasks.discoveries import discoveries
+from tasks.live_scores import LIVE
+from tasks.report.run_view import view_run
 from tasks.schemas import DATASETS
 from tasks.store import Store
 
 
 class Shown(StrEnum):
-    """A dataset that can be shown."""
+    """What can be shown: a dataset, or the live skill that is pooled from one."""
 
     FORECASTS = "forecasts"
     SCORES = "scores"
+    LIVE = "live"
     QUARANTINE = "quarantine"
     RUNS = "runs"
     MODELS = "models"
+    COMPARISONS = "comparisons"
 
 
 class NothingToShowError(LookupError):
@@ -53,18 +58,36 @@ _COLUMNS = {
         "instrument target kind segment fold method lead count mse log_loss skill brier accuracy "
         "auc rps coverage last_cutoff"
     ),
+    Shown.LIVE: (
+        "target kind method baseline first last sessions instruments pairs backfilled skill "
+        "backtest coverage level"
+    ),
     Shown.QUARANTINE: "source instrument session rule reason row known_at",
     Shown.RUNS: "run_id session as_of origin status made_at message",
     Shown.MODELS: (
         "instrument target kind refit_session cutoff status best_update early_stop_mse "
         "initial_early_stop_mse reason"
     ),
+    Shown.COMPARISONS: (
+        "instrument target kind method baseline skill dm_t dm_p cw_t cw_p q_value mcs_p spa_p "
+        "better sessions instruments reason"
+    ),
 }
 """Columns of the table for people, if any row has them; CSV and JSON have all of them."""
 
+_NUMBERS = dict.fromkeys(("skill", "backtest", "coverage", "level"), pa.float64())
+_COUNTS = dict.fromkeys(("sessions", "instruments", "pairs", "backfilled"), pa.int64())
+_DATES = dict.fromkeys(("first", "last"), pa.date32())
+_LIVE_SCHEMA = pa.schema(
+    [
+        (name, {**_NUMBERS, **_COUNTS, **_DATES}.get(name, pa.string()))
+        for name in _COLUMNS[Shown.LIVE].split()
+    ]
+)
+
 _IF_ANY = frozenset(
     ["volatility", "probability_up", "probabilities", "log_loss", "brier", "accuracy", "auc", "rps"]
-)
+) | frozenset(["cw_t", "cw_p", "q_value", "mcs_p", "spa_p", "better"])
 """Columns of the table that only some kinds fill: left out where no row does."""
 
 
@@ -83,12 +106,15 @@ def select(
         shown: the dataset.
         day: only what runs up to this session knew; quarantine: what was known by its end, UTC.
         instruments: only these.
-        everything: forecasts of every night, scores and models of every refit; else the newest.
+        everything: forecasts of every night, scores and models of every refit, live scores of
+            single forecasts among them; else the newest.
 
     Raises:
         NothingToShowError: an instrument is not known to the store, or rows have none.
         StoreError: the store can't be read.
     """
+    if shown is Shown.LIVE:
+        return _live(store, day, instruments)
     if instruments:
         _check_instruments(store, shown, instruments)
     if shown is Shown.QUARANTINE:
@@ -100,9 +126,28 @@ def select(
         rows = store.read(shown, instruments=list(instruments) or None)
         if day is not None:
             rows = _up_to(store, shown, rows, day)
+        if shown is Shown.SCORES and not everything:
+            rows = rows.filter(pc.not_equal(rows["segment"], LIVE))
         if not everything:
             rows = _newest(shown, rows)
     return rows
+
+
+def _live(store: Store, day: date | None, instruments: Sequence[str]) -> pa.Table:
+    """Live skill under the settings of the newest run, or of the newest of sessions up to `day`."""
+    if instruments:
+        raise NothingToShowError(
+            "live skill is pooled over all instruments: leave --instrument out. Single forecasts "
+            "are in the scores: show scores --all, segment live."
+        )
+    runs = [row for row in store.read("runs").to_pylist() if day is None or row["session"] <= day]
+    done = [row for row in runs if row["status"] != "failed"]
+    newest = max(done, key=lambda row: (row["as_of"], row["made_at"], row["run_id"]), default=None)
+    found = () if newest is None else view_run(store, newest["run_id"]).live
+    return pa.Table.from_pylist(
+        [{name: getattr(one, name) for name in _LIVE_SCHEMA.names} for one in found],
+        schema=_LIVE_SCHEMA,
+    )
 
 
 def _check_instruments(store: Store, shown: Shown, instruments: Sequence[str]) -> None:
@@ -140,6 +185,8 @@ def as_csv(rows: pa.Table) -> str:
 
 def as_table(shown: Shown, rows: pa.Table) -> Table:
     """The main columns, in a table for people."""
+    if shown is Shown.COMPARISONS:
+        rows = _pooled(rows)
     table = Table(title=_title(shown, rows), title_justify="left", header_style="bold")
     names = [
         name
@@ -153,6 +200,22 @@ def as_table(shown: Shown, rows: pa.Table) -> Table:
     for row in rows.select(names).to_pylist():
         table.add_row(*(Text(_cell(value)) for value in row.values()))
     return table
+
+
+def _pooled(rows: pa.Table) -> pa.Table:
+    """The rows pooled over instruments, each with how many it is better on; else rows as they are.
+
+    Better: a q value of at most `tasks.discoveries.DISCOVERY`.
+    """
+    pooled = rows.filter(pc.is_null(rows["instrument"]))
+    if pooled.num_rows == 0:
+        return rows
+    found = discoveries(rows.to_pylist())
+    names = ("target", "kind", "method", "baseline")
+    keys = [tuple(row[name] for name in names) for row in pooled.to_pylist()]
+    better = ["{} of {}".format(*found[key]) if key in found else None for key in keys]
+    pooled = pooled.drop_columns(["instrument"])
+    return pooled.append_column("better", pa.array(better, pa.string()))
 
 
 def _newest(shown: Shown, rows: pa.Table) -> pa.Table:
@@ -181,6 +244,11 @@ def _up_to(store: Store, shown: Shown, rows: pa.Table, day: date) -> pa.Table:
 
 def why_empty(store: Store, shown: Shown, day: date | None, instruments: Sequence[str]) -> str:
     """Why `select` found no row, for people."""
+    if shown is Shown.LIVE:
+        return (
+            f"The store {store.url} holds no live score of the newest run's settings: a forecast "
+            "is scored on the first night that knows the close of the session that it was for."
+        )
     where = f"The store {store.url} holds no {shown}"
     if instruments:
         where += f" of {', '.join(instruments)}"
@@ -203,6 +271,8 @@ def _title(shown: Shown, rows: pa.Table) -> str:
         instants = pc.unique(rows["as_of"])
         if len(instants) == 1:
             title += f", as of {_cell(instants[0].as_py())}"
+    if "better" in rows.column_names:
+        title += ", pooled over instruments; of each with --instrument, or --format json"
     return title
 
 

@@ -21,6 +21,8 @@ from tasks.decisions import decide_and_score
 from tasks.forecast import ForecastResult, forecast_shard
 from tasks.gate import Decision
 from tasks.ingest import IngestReport, ingest
+from tasks.market import market_sample
+from tasks.matured import Matured, score_matured
 from tasks.run_forecasts import forecasts_of, lacking
 from tasks.runs import PinnedRun
 from tasks.sessions import Calendars
@@ -120,6 +122,8 @@ def pin_run(
 
 def requests_of(config: FleetcastConfig, run: PinnedRun) -> tuple[ShardRequest, ...]:
     """What the workers are asked, a request per shard of the pinned plan."""
+    everyone = [name for names in run.shards.values() for name in names]
+    market = market_sample(everyone, Calendars.load(config.calendar))
     return tuple(
         ShardRequest(
             store_url=Store.open(config.store.url).url,
@@ -133,6 +137,7 @@ def requests_of(config: FleetcastConfig, run: PinnedRun) -> tuple[ShardRequest, 
             run_id=run.run_id,
             origin=run.origin,
             versions=tuple(sorted(run.table_versions.items())),
+            market=market,
         )
         for name, instruments in sorted(run.shards.items())
     )
@@ -144,6 +149,11 @@ def complete(config: FleetcastConfig, run: PinnedRun) -> bool:
         return False
     forecasts = config.forecast_settings().forecasts
     return not lacking(Store.open(config.store.url), run, forecasts)
+
+
+def score(request: ShardRequest) -> Matured:
+    """Scores the forecasts, of whichever night, that the world has answered since."""
+    return score_matured(request)
 
 
 def train(request: ShardRequest) -> TrainResult:

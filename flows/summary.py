@@ -24,6 +24,7 @@ from flows.night import Night, listed, plural
 from flows.prefect_home import Prefect
 from tasks.pooled_skill import PooledSkill, pooled_skill
 from tasks.report.class_tables import edge_texts
+from tasks.report.drift import coverage_text, drifted
 from tasks.report.forecast_fans import annual_bound, annual_volatility
 from tasks.report.missing import by_reason
 from tasks.report.run_view import Key, Row, RunView
@@ -55,7 +56,7 @@ def show(
     skills = pooled_skill(row for rows in view.scores.values() for row in rows)
     if skills:
         console.print(_skill_table(skills))
-    for line in (*_why(view.forecasts), *_lines(night, prefect)):
+    for line in (*_why(view.forecasts), *_coverage(view), *_drift(view), *_lines(night, prefect)):
         console.print(line, soft_wrap=True, highlight=False)
 
 
@@ -63,7 +64,19 @@ def as_json(night: Night, view: RunView) -> str:
     """The account and the rows of `forecasts` as one JSON object."""
     account = {field.name: getattr(night, field.name) for field in dataclasses.fields(night)}
     rows = [dict(row) for key in sorted(view.forecasts) for row in view.forecasts[key]]
-    return json.dumps({"partial": night.partial, **account, "rows": rows}, default=_plain, indent=2)
+    told = {
+        "coverage": [
+            {"target": target, "kind": kind, **dataclasses.asdict(one)}
+            for (target, kind), one in sorted(view.coverage.items())
+        ],
+        "drift": [
+            {"target": one.target, "kind": one.kind, "instruments": one.instruments}
+            for one in drifted(view.forecasts)
+        ],
+    }
+    return json.dumps(
+        {"partial": night.partial, **account, **told, "rows": rows}, default=_plain, indent=2
+    )
 
 
 def _forecast_table(
@@ -212,7 +225,8 @@ def _lines(night: Night, prefect: Prefect) -> list[Text]:
     done = (
         "this night was finished before: nothing was left to do"
         if night.repeated
-        else f"{plural(night.trained, 'model')} trained, {night.written:,} of "
+        else (f"{plural(night.matured, 'forecast')} matured, " if night.matured else "")
+        + f"{plural(night.trained, 'model')} trained, {night.written:,} of "
         f"{plural(night.forecasts, 'forecast')} new"
     )
     lines.append(_line("Run", f"{night.run_id}: {done}"))
@@ -235,6 +249,26 @@ def _lines(night: Night, prefect: Prefect) -> list[Text]:
         lines.append(_line("Report", _short(night.report), "bold"))
     lines.append(_line("Live", _how_to_watch(prefect)))
     return lines
+
+
+def _coverage(view: RunView) -> list[Text]:
+    """How often the published intervals held in the tests, with the standard error."""
+    level = next((rows[0]["level"] for rows in view.forecasts.values()), None)
+    if level is None:
+        return []
+    told = [
+        f"{_heading(*key)} {coverage_text(one)}"
+        for key, one in sorted(view.coverage.items(), key=lambda item: _place(("", *item[0])))
+    ]
+    return [_line("Coverage", f"{percent(level, 0)} intervals held {', '.join(told)}")] * bool(told)
+
+
+def _drift(view: RunView) -> list[Text]:
+    """Whose recent intervals held significantly less often than they should have."""
+    return [
+        _line("Drift", f"{listed(one.instruments, 10)} ({one.heading}): {one.text}", "yellow")
+        for one in drifted(view.forecasts)
+    ]
 
 
 def _line(label: str, text: str, style: str = "") -> Text:

@@ -39,18 +39,23 @@ class LinearForm:
         lags: Rows it reads: this one and the `lags - 1` before it.
         intercept: Whether a constant is fitted; without one nothing is.
         unit_slopes: Whether the slopes are held at one, so that only the constant is fitted.
+        ridge: Penalty on the squared slopes of the standardised columns, in fit rows: as much as
+            that many rows say that a slope is zero (Hoerl & Kennard 1970). A long history hardly
+            notices; in a short one it keeps many related columns from fitting its noise.
     """
 
     columns: tuple[str, ...] = ()
     lags: int = 1
     intercept: bool = True
     unit_slopes: bool = False
+    ridge: float = 0.0
 
     @property
     def min_rows(self) -> int:
-        """Fit rows below which a member is not fitted."""
+        """Fit rows below which a member is not fitted; half as many where a ridge holds it."""
         slopes = 0 if self.unit_slopes else len(self.columns) * self.lags
-        return MIN_ROWS_PER_COEFFICIENT * (slopes + 1) if self.intercept else 0
+        each = MIN_ROWS_PER_COEFFICIENT // (2 if self.ridge else 1)
+        return each * (slopes + 1) if self.intercept else 0
 
 
 _HAR = ("log_variance_1", "log_variance_5", "log_variance_22")
@@ -63,6 +68,15 @@ _HARX_LONG = (
     "return_5",
     "return_22",
 )
+_HARX_MARKET = (
+    *_HARX_LONG,
+    "market_return",
+    "market_abs_return",
+    "market_return_5",
+    "market_log_variance_1",
+    "market_log_variance_5",
+    "market_log_variance_22",
+)
 
 FORMS: Mapping[str, LinearForm] = {
     "zero": LinearForm(intercept=False),
@@ -71,22 +85,23 @@ FORMS: Mapping[str, LinearForm] = {
     "har": LinearForm(columns=_HAR),
     "harx": LinearForm(columns=_HARX),
     "harx_long": LinearForm(columns=_HARX_LONG),
+    "harx_market": LinearForm(columns=_HARX_MARKET, ridge=100.0),
     "ewma": LinearForm(columns=("log_variance_ewma",), unit_slopes=True),
 }
 """Every baseline by name. Formulas and sources are in docs/scores.md."""
 
 BASELINES: Mapping[str, tuple[str, ...]] = {
     "log_return": ("zero", "drift", "ar"),
-    "log_volatility": ("ewma", "har", "harx", "harx_long"),
+    "log_volatility": ("ewma", "har", "harx", "harx_long", "harx_market"),
 }
 """The baselines that are scored beside the network, per target."""
 
-DEFAULT_BASELINE: Mapping[str, str] = {"log_return": "zero", "log_volatility": "harx_long"}
+DEFAULT_BASELINE: Mapping[str, str] = {"log_return": "zero", "log_volatility": "harx_market"}
 """What is published, per target, unless a candidate earns its place."""
 
 FALLBACKS: Mapping[str, tuple[str, ...]] = {
     "log_return": ("zero",),
-    "log_volatility": ("harx_long", "har", "ewma"),
+    "log_volatility": ("harx_market", "har", "ewma"),
 }
 """For a member with little history: the first of these that is fitted for it."""
 
@@ -167,7 +182,9 @@ def fit(name: str, inputs: Real, targets: Real, rows: Rows) -> FittedBaseline:
     return FittedBaseline(name, form, coefficients, counts)
 
 
-def linear_skip(inputs: Real, targets: Real, rows: Rows, names: Sequence[str]) -> Floats:
+def linear_skip(
+    inputs: Real, targets: Real, rows: Rows, names: Sequence[str], *, ridge: float = 0.0
+) -> Floats:
     """Fit the frozen linear path of a network: the same least squares, at the full width.
 
     Args:
@@ -175,6 +192,7 @@ def linear_skip(inputs: Real, targets: Real, rows: Rows, names: Sequence[str]) -
         targets: `(member, time, lead)`, NaN where not matured.
         rows: `(member, time)`, true for the rows of the fit segment (see `fit`).
         names: Features to regress on; none gives the mean training target.
+        ridge: As in `LinearForm`.
 
     Returns:
         `(member, feature + 1, lead)`: zero outside `names`, the intercept last. All zeros for a
@@ -186,7 +204,8 @@ def linear_skip(inputs: Real, targets: Real, rows: Rows, names: Sequence[str]) -
     places = [*columns(names), len(FEATURES)]
     if len(set(places)) != len(places):
         raise ValueError(f"features must be distinct: received {list(names)}")
-    coefficients, _ = _least_squares(LinearForm(columns=tuple(names)), inputs, targets, rows)
+    form = LinearForm(columns=tuple(names), ridge=ridge)
+    coefficients, _ = _least_squares(form, inputs, targets, rows)
     full = np.zeros((inputs.shape[0], len(FEATURES) + 1, targets.shape[-1]))
     full[:, places] = np.nan_to_num(coefficients, nan=0.0)
     return full
@@ -233,7 +252,8 @@ def _solve(form: LinearForm, design: Floats, targets: Real) -> Floats:
     varies = np.ptp(design, axis=0) > 1e-9 * np.abs(design).max(axis=0)
     spread = np.where(varies, np.sqrt((deviation**2).mean(axis=0)), 1.0)
     standard = np.where(varies, deviation / spread, 0.0)
-    correlation = standard.T @ standard / len(design) + RIDGE * np.eye(terms)
+    penalty = RIDGE + form.ridge / len(design)
+    correlation = standard.T @ standard / len(design) + penalty * np.eye(terms)
     covariance = standard.T @ (outcomes - outcome_centre) / len(design)
     slopes = np.linalg.solve(correlation, covariance) / spread[:, None]
     intercept = outcome_centre - centre @ slopes

@@ -19,12 +19,20 @@ FEATURES: tuple[str, ...] = (
     "log_variance_66",
     "log_variance_126",
     "log_variance_ewma",
+    "market_return",
+    "market_abs_return",
+    "market_return_5",
+    "market_log_variance_1",
+    "market_log_variance_5",
+    "market_log_variance_22",
 )
 """Columns of `inputs`, all known at the close of the row's session, in natural units.
 
 `return_k` sums the last k log returns, `log_variance_k` is the log of (the mean daily variance of
 the last k sessions + epsilon), and `log_variance_ewma` the same of the RiskMetrics average with
-decay 0.94 (J.P. Morgan/Reuters, 1996).
+decay 0.94 (J.P. Morgan/Reuters, 1996). The market's are the same of the instruments that share an
+exchange: of their mean return, and of the geometric mean of their variances, each in units of its
+own.
 """
 
 

@@ -8,8 +8,9 @@ s + h <= t. A target that matures later cannot change a bit of the bounds at t.
 
 from __future__ import annotations
 
+import bisect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,31 +79,117 @@ def conformal_bounds(
         first_row: First row whose forecast is out of sample, one for all or `(...)`.
         min_residuals: See `required_residuals`.
 
+    The same window for every cutoff is what `adaptive_intervals` starts from.
+
     Raises:
         ValueError: a level, window or cutoff out of range, or axes that do not agree.
     """
-    required = required_residuals(level, min_residuals)
+    sizes = scaled_errors(predictions, targets, scale)
+    check_cutoffs(cutoffs, sizes.shape[-2])
+    half, counts = conformal_widths(
+        sizes, (level,), window=window, first_row=first_row, min_residuals=min_residuals
+    )
+    return around(predictions, half, counts, scale, cutoffs, place=0)
+
+
+def scaled_errors(predictions: Real, targets: Real, scale: Real) -> Floats:
+    """Return |target − prediction| / scale, `(..., time, lead)`; NaN where one is missing.
+
+    Raises:
+        ValueError: axes that do not agree.
+    """
     if scale.shape != predictions.shape[:-1]:
         raise ValueError(
             f"scale must have the predictions' shape without the leads, {predictions.shape[:-1]}: "
             f"received {scale.shape}"
         )
-    usable_scale = np.where(scale > 0.0, scale, np.nan).astype(np.float64)
     # Rows that have not matured are in here too, with whatever they hold; they are never picked.
     with np.errstate(invalid="ignore", over="ignore"):
-        residuals = np.abs(targets.astype(np.float64) - predictions) / usable_scale[..., None]
-    half = np.full((*predictions.shape[:-2], len(cutoffs), predictions.shape[-1]), np.nan)
-    counts = np.zeros(half.shape, dtype=np.int64)
-    for lead, matured in _matured(residuals, predictions, cutoffs, window, first_row):
-        counts[..., lead] = np.isfinite(matured).sum(axis=-1)
-        # The nudge undoes rounding: 0.7 × 10 is 7, not 7.000000000000001 and so the 8th.
-        rank = np.ceil((counts[..., lead] + 1) * level - 1e-9).astype(np.int64)
-        ordered = np.sort(matured, axis=-1)
-        picked = np.take_along_axis(ordered, np.clip(rank - 1, 0, window - 1)[..., None], axis=-1)
-        half[..., lead] = np.where(counts[..., lead] >= required, picked[..., 0], np.nan)
-    half *= usable_scale[..., cutoffs, None]
+        sizes = np.abs(targets.astype(np.float64) - predictions) / _usable(scale)[..., None]
+    if sizes.shape != predictions.shape:
+        raise ValueError(_different(predictions.shape, sizes.shape))
+    return np.asarray(sizes)
+
+
+def conformal_widths(
+    sizes: Floats,
+    levels: Sequence[float],
+    *,
+    window: int,
+    first_row: int | Integers = 0,
+    min_residuals: int = MIN_RESIDUALS,
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Return half widths in units of the scale at every row, and how many errors they rest on.
+
+    A list of each series is kept in order while the window moves: a session costs an insertion and
+    a removal, not a sort.
+
+    Args:
+        sizes: `(..., time, lead)` of `scaled_errors`.
+        levels: each in (0, 1).
+        window: see `conformal_bounds`, as the others.
+        first_row: the same.
+        min_residuals: the same.
+
+    Returns:
+        `(level, ..., time, lead)`, NaN where there are too few errors, and `(..., time, lead)`.
+
+    Raises:
+        ValueError: a level or the window out of range.
+    """
+    _check_window(window)
+    required = [required_residuals(level, min_residuals) for level in levels]
+    counted = np.arange(min(window, sizes.shape[-2]) + 1)
+    # The nudge undoes rounding: 0.7 × 10 is 7, not 7.000000000000001 and so the 8th.
+    ranks = [np.ceil((counted + 1) * level - 1e-9).astype(int).tolist() for level in levels]
+    half = np.full((len(levels), *sizes.shape), np.nan)
+    counts = np.zeros(sizes.shape, dtype=np.int64)
+    first_rows = np.broadcast_to(np.maximum(first_row, 0), sizes.shape[:-2])
+    for series in np.ndindex(*sizes.shape[:-2]):
+        first = int(first_rows[series])
+        for lead in range(sizes.shape[-1]):
+            values = sizes[(*series, slice(None), lead)].tolist()
+            present = np.isfinite(sizes[(*series, slice(None), lead)]).tolist()
+            held: list[float] = []
+            found: list[list[float]] = [[] for _ in levels]
+            count = []
+            for row in range(len(values)):
+                new = row - (lead + 1)
+                if new >= first and present[new]:
+                    bisect.insort(held, values[new])
+                if new - window >= first and present[new - window]:
+                    del held[bisect.bisect_left(held, values[new - window])]
+                n = len(held)
+                count.append(n)
+                for picked, least, rank in zip(found, required, ranks, strict=True):
+                    picked.append(held[rank[n] - 1] if n >= least else math.nan)
+            counts[(*series, slice(None), lead)] = count
+            half[(slice(None), *series, slice(None), lead)] = found
+    return half, counts
+
+
+def around(
+    predictions: Real,
+    half: Floats,
+    counts: NDArray[np.int64],
+    scale: Real,
+    cutoffs: Integers,
+    *,
+    place: int | slice,
+) -> Bounds:
+    """Return prediction ± scale × half width at the cutoffs, of one level or of all.
+
+    Args:
+        predictions: `(..., time, lead)`.
+        half: `(level, ..., time, lead)` of `conformal_widths`.
+        counts: `(..., time, lead)`, likewise.
+        scale: `(..., time)`.
+        cutoffs: `(cutoff,)`.
+        place: which level: without the axis, or all with it.
+    """
+    width = half[place][..., cutoffs, :] * _usable(scale)[..., cutoffs, None]
     centre = predictions[..., cutoffs, :].astype(np.float64)
-    return Bounds(centre - half, centre + half, counts)
+    return Bounds(centre - width, centre + width, counts[..., cutoffs, :])
 
 
 def duan_smearing(
@@ -135,7 +222,9 @@ def duan_smearing(
     with np.errstate(invalid="ignore", over="ignore"):
         ratios = np.exp(targets.astype(np.float64) - predictions)
     factors = np.full((*predictions.shape[:-2], len(cutoffs), predictions.shape[-1]), np.nan)
-    for lead, matured in _matured(ratios, predictions, cutoffs, window, first_row):
+    if ratios.shape != predictions.shape:
+        raise ValueError(_different(predictions.shape, ratios.shape))
+    for lead, matured in _matured(ratios, cutoffs, window, first_row):
         present = np.isfinite(matured)
         count = present.sum(axis=-1)
         mean = np.where(present, matured, 0.0).sum(axis=-1) / np.maximum(count, 1)
@@ -159,32 +248,43 @@ def daily_volatility(mean: Real, smearing: Real | float, epsilon: Real | float) 
 
 
 def _matured(
-    values: Floats,
-    predictions: Real,
-    cutoffs: Integers,
-    window: int,
-    first_row: int | Integers,
+    values: Floats, cutoffs: Integers, window: int, first_row: int | Integers
 ) -> Iterator[tuple[int, Floats]]:
-    """Yield per lead position `(..., cutoff, window)`: matured values, NaN where there is none."""
-    time, leads = predictions.shape[-2:]
-    if values.shape != predictions.shape:
-        raise ValueError(
-            f"predictions and targets must have one shape (..., time, lead): received "
-            f"{predictions.shape} and targets or scale that broadcast to {values.shape}"
-        )
-    if window < 1:
-        raise ValueError(f"window must be at least 1 row: received {window}")
+    """Yield per lead position `(..., cutoff, row)`: matured values, NaN where there is none."""
+    time, leads = values.shape[-2:]
+    _check_window(window)
+    check_cutoffs(cutoffs, time)
+    first = np.asarray(first_row)[..., None, None]
+    for position in range(leads):
+        newest = np.asarray(cutoffs)[:, None] - (position + 1)
+        rows = newest - np.arange(min(window, time))
+        picked = values[..., np.maximum(rows, 0), position]
+        usable = (rows >= np.maximum(first, 0)) & np.isfinite(picked)
+        yield position, np.where(usable, picked, np.nan)
+
+
+def check_cutoffs(cutoffs: Integers, time: int) -> None:
+    """Raise a ValueError unless every cutoff is one of `time` rows."""
     if len(cutoffs) and (np.min(cutoffs) < 0 or np.max(cutoffs) >= time):
         raise ValueError(
             f"cutoffs must be rows 0 to {time - 1}: received {np.min(cutoffs)} to {np.max(cutoffs)}"
         )
-    first = np.asarray(first_row)[..., None, None]
-    for position in range(leads):
-        newest = np.asarray(cutoffs)[:, None] - (position + 1)
-        rows = newest - np.arange(window)
-        picked = values[..., np.maximum(rows, 0), position]
-        usable = (rows >= np.maximum(first, 0)) & np.isfinite(picked)
-        yield position, np.where(usable, picked, np.nan)
+
+
+def _check_window(window: int) -> None:
+    if window < 1:
+        raise ValueError(f"window must be at least 1 row: received {window}")
+
+
+def _usable(scale: Real) -> Floats:
+    return np.where(scale > 0.0, scale, np.nan).astype(np.float64)
+
+
+def _different(predictions: tuple[int, ...], values: tuple[int, ...]) -> str:
+    return (
+        f"predictions and targets must have one shape (..., time, lead): received {predictions} "
+        f"and targets or scale that broadcast to {values}"
+    )
 
 
 def _check_level(level: float) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_models import class_baselines, class_scores, classes
+from lstm_models import calibration, class_baselines, class_scores, classes
 from lstm_models.fleet_config import CLASSES, Kind
 from lstm_models.scores import ScoreState
 from tasks.features import Floats
@@ -163,6 +164,10 @@ def scores(kind: Kind, probabilities: Floats, returns: Floats, edges: Floats) ->
         "brier": class_scores.brier(probabilities, truth),
         "accuracy": class_scores.correct(probabilities, truth),
     }
+    if kind == "direction":
+        # What a test of the calls needs, with the accuracy: see `tasks.directional`.
+        statistics["rises"] = truth
+        statistics["called_rises"] = np.argmax(probabilities, axis=-1).astype(np.float64)
     if kind != "direction":
         statistics["rps"] = class_scores.ranked_probability_score(probabilities, truth)
     found = {
@@ -172,3 +177,17 @@ def scores(kind: Kind, probabilities: Floats, returns: Floats, edges: Floats) ->
     if kind == "direction":
         found["auc"] = np.array([class_scores.auc(probabilities[known, 1], truth[known])])
     return found
+
+
+def calibrated(kind: Kind, probabilities: Floats, returns: Floats, edges: Floats) -> dict[str, Any]:
+    """The columns `calibration` and `reliability` of the one lead there is, `(lead,)` each.
+
+    Raises:
+        ValueError: a probability is missing where the return is known.
+    """
+    bins = calibration.calibration(kind, probabilities, classes.labels(returns, edges))
+    found = calibration.reliability(bins)
+    return {
+        "calibration": [[one.record() for one in bins]],
+        "reliability": np.array([np.nan if found is None else found]),
+    }

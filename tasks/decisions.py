@@ -11,9 +11,9 @@ from datetime import UTC, date, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.gate import Decision, decide
+from tasks.comparisons import write_comparisons
+from tasks.gate import Decision, decide_at
 from tasks.identity import content_id
-from tasks.settings import ForecastSettings
 from tasks.shards import ShardRequest
 from tasks.store import Store
 from tasks.train import Model, derived_table
@@ -29,12 +29,15 @@ def decide_and_score(
 
     For the test segment of a fold only gate rows may speak whose cutoff is no later than the end
     of that fold's own gate segment: all of them, whichever instrument and fold they are of, had
-    matured before the test began. Tonight every gate row may.
+    matured before the test began. What was published at the step before, which hysteresis asks for,
+    is decided from those rows too. Tonight every gate row may.
 
     Args:
         store: holds `statistics` and `scores` of the models.
         models: of every shard; those without an LSTM take no part.
         request: whose settings, config hash and run the rows carry.
+
+    How the methods compare on the test segments is written too: see `tasks.comparisons`.
 
     Raises:
         StoreError: if the store cannot be read or written.
@@ -50,14 +53,18 @@ def decide_and_score(
     company = content_id(ids.to_pylist())
     gate = statistics.filter(pc.equal(statistics["segment"], "gate"))
     limits = _gate_ends(gate)
+    decided = decide_at(
+        gate,
+        settings.evaluation.gate_rule,
+        horizon=settings.targets.horizon,
+        limits=set(limits.values()),
+    )
     chosen = {
-        limit: {
-            (d.instrument, d.kind, d.target): d.method
-            for d in _decide(gate.filter(pc.less_equal(gate["cutoff"], limit)), settings)
-        }
-        for limit in sorted(set(limits.values()))
+        limit: {(d.instrument, d.kind, d.target): d.method for d in decisions}
+        for limit, decisions in decided.items()
     }
     rows = []
+    published: dict[tuple[str, int], str] = {}
     for row in scores.filter(pc.equal(scores["segment"], "test")).to_pylist():
         limit = limits.get((row["evaluation_id"], row["fold"]))
         spoken = {} if limit is None else chosen[limit]
@@ -67,15 +74,13 @@ def decide_and_score(
             of = (row["evaluation_id"], row["fold"], row["lead"], row["level"])
             identity = content_id(PUBLISHED, of, company, request.config_hash)
             rows.append({**row, "score_id": identity, "method": PUBLISHED})
+            published[row["evaluation_id"], row["fold"]] = row["method"]
     for row in rows:
         for stamp in ("as_of", "config_hash", "run_id", "origin", "made_at", "known_at"):
             del row[stamp]
     store.append_once("scores", derived_table("scores", rows, request), now=datetime.now(UTC))
-    return _decide(gate, settings)
-
-
-def _decide(gate: pa.Table, settings: ForecastSettings) -> tuple[Decision, ...]:
-    return decide(gate, settings.evaluation.gate_rule, horizon=settings.targets.horizon)
+    write_comparisons(store, statistics, published, ids.to_pylist(), request)
+    return decided[max(decided)] if decided else ()
 
 
 def _gate_ends(gate: pa.Table) -> dict[tuple[str, int], date]:

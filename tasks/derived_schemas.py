@@ -13,7 +13,11 @@ INSTRUMENT = text("instrument", "the thing that is forecast")
 KNOWN_AT = instant("known_at", "when the row became known to this store")
 _TARGET = text("target", "log_return or log_volatility")
 _KIND = text("kind", "kind of network: many_to_many, direction or quantile_class")
-_METHOD = text("method", "who forecast: lstm, combination, a baseline; in scores also published")
+_METHOD = text(
+    "method",
+    "who forecast: lstm, combination, a baseline; in scores also published, in statistics champion "
+    "and challenger",
+)
 AS_OF = instant("as_of", "whose knowledge: nothing known later had influence")
 CONFIG_HASH = text("config_hash", "hash of the settings that decide a forecast")
 CODE_VERSION = text("code_version", "version of the code that decides a forecast")
@@ -190,6 +194,8 @@ SCORES = pa.schema(
             "probability²",
             nullable=True,
         ),
+        text("forecast_id", "the forecast that a live score is of", nullable=True),
+        date("target_session", "the session that this forecast was for", nullable=True),
         AS_OF,
         CONFIG_HASH,
         RUN_ID,
@@ -272,6 +278,12 @@ FORECASTS = pa.schema(
             "lstm_probabilities",
             "its probability of every class, lowest first; class kinds only",
             "probability",
+        ),
+        number(
+            "epsilon",
+            "what the log_volatility target adds to the variance: makes its outcome recomputable",
+            "natural units²",
+            nullable=True,
         ),
         CONFIG_HASH,
         RUN_ID,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,18 @@ class PairedLosses:
         return PairedLosses(
             instruments=tuple(name for name in self.instruments if name not in names),
             instrument=position[self.instrument[rows]],
+            session=self.session[rows],
+            baseline=self.baseline[rows],
+            candidate=self.candidate[rows],
+        )
+
+    def until(self, day: date) -> PairedLosses:
+        """Return the rows whose cutoff is no later than `day`."""
+        rows = self.session <= np.datetime64(day, "D")
+        names, codes = np.unique(self.instrument[rows], return_inverse=True)
+        return PairedLosses(
+            instruments=tuple(self.instruments[place] for place in names),
+            instrument=codes.astype(np.int64),
             session=self.session[rows],
             baseline=self.baseline[rows],
             candidate=self.candidate[rows],

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from lstm_models import intervals, scores
+from lstm_models.intervals import Bounds
 from lstm_models.scores import ScoreState, skill_score
-from tasks import class_forecasts
+from tasks import class_forecasts, coverage
+from tasks.derived_schemas import STATISTICS
 from tasks.features import Floats
 from tasks.folds import Fold
 from tasks.identity import content_id
@@ -22,6 +26,10 @@ from tasks.kinds import default_baseline, is_class_kind, primary_score
 from tasks.walkforward import CANDIDATES, INTERVAL_WINDOW, Subject, bounds
 
 Row = dict[str, Any]
+
+_STATISTICS = pa.schema(
+    [pa.field(field.name, field.type) for field in STATISTICS if field.name != "known_at"]
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class Evaluated:
         methods: `(row, lead)` means by method; of a class kind those that it implies.
         probabilities: `(row, class)` by method; empty where the kind forecasts means.
         edges: `(class − 1,)` of the fold's classes; empty likewise.
+        levels: nominal coverages of the intervals; tables show the first.
     """
 
     one: Subject
@@ -41,6 +50,21 @@ class Evaluated:
     evaluation_id: str
     probabilities: Mapping[str, Floats] = field(default_factory=dict)
     edges: Floats = field(default_factory=lambda: np.empty(0))
+    levels: tuple[float, ...] = (0.8,)
+
+    @cached_property
+    def tested(self) -> Mapping[str, Bounds]:
+        """Bounds of the test segment by method, `(level, row, lead)`: once for all that asks.
+
+        They rest on errors that had matured since the calibrate segment began, as tonight's do.
+        """
+        start, (first, stop) = self.fold.calibrate[0], self.fold.test
+        predictions = np.stack([mean[start - self.first :] for mean in self.methods.values()])
+        found = bounds(self.one, predictions, start, np.arange(first, stop), self.levels)
+        return {
+            method: Bounds(found.lower[:, place], found.upper[:, place], found.residuals[place])
+            for place, method in enumerate(self.methods)
+        }
 
     @property
     def default(self) -> str:
@@ -54,44 +78,44 @@ class Evaluated:
             yield "test", self.fold.test
 
 
-def statistics_rows(done: Evaluated) -> list[Row]:
+def statistics_rows(done: Evaluated) -> pa.Table:
     """Rows of `statistics`: per cutoff, the squared error averaged over leads, or the log loss.
 
-    For the default baseline and the candidates only: it is what the gate is recomputed from.
+    Of the gate segment for the default baseline and the candidates only, which the gate is
+    recomputed from; of the test segment for every method. A cutoff without a loss has no row.
     """
-    rows: list[Row] = []
+    parts = []
     for segment, (first, stop) in done.segments():
-        for method in (done.default, *CANDIDATES):
+        for method in done.methods if segment == "test" else (done.default, *CANDIDATES):
             if method not in done.methods:
                 continue
             losses = _losses(done, method, first, stop)
-            rows += [
-                {
-                    "evaluation_id": done.evaluation_id,
-                    "instrument": done.one.instrument,
-                    "target": done.one.target,
-                    "kind": done.one.kind,
-                    "method": method,
-                    "fold": done.fold.index,
-                    "segment": segment,
-                    "cutoff": session,
-                    "loss": float(loss),
-                }
-                for session, loss in zip(
-                    done.one.series.sessions[first:stop].tolist(), losses, strict=True
-                )
-                if np.isfinite(loss)
-            ]
-    return rows
+            known = np.isfinite(losses)
+            columns = {
+                "evaluation_id": done.evaluation_id,
+                "instrument": done.one.instrument,
+                "target": done.one.target,
+                "kind": done.one.kind,
+                "method": method,
+                "fold": done.fold.index,
+                "segment": segment,
+                "cutoff": done.one.series.sessions[first:stop][known],
+                "loss": losses[known],
+                "difference": _differences(done, method, first, stop)[known],
+                "covered": _covered(done, method, segment, (first, stop))[known],
+            }
+            parts.append(_table(columns, int(known.sum())))
+    return pa.concat_tables([_STATISTICS.empty_table(), *parts])
 
 
-def score_rows(done: Evaluated, level: float) -> list[Row]:
+def score_rows(done: Evaluated) -> list[Row]:
     """Rows of `scores`, one per segment, method and lead; all methods on the same pairs.
 
     Intervals, and so coverage and interval score, belong to the test segment: they rest on errors
     that had matured since the calibrate segment began.
     """
     rows: list[Row] = []
+    levels = list(done.levels)
     for segment, (first, stop) in done.segments():
         present = np.isfinite(done.one.targets[first:stop])
         states = {
@@ -99,7 +123,7 @@ def score_rows(done: Evaluated, level: float) -> list[Row]:
             for method in done.methods
         }
         means = {
-            method: {"mse": state.mean(), **_more(done, method, segment, (first, stop), level)}
+            method: {"mse": state.mean(), **_more(done, method, segment, (first, stop))}
             for method, state in states.items()
         }
         reference = means.get(done.default)
@@ -114,7 +138,7 @@ def score_rows(done: Evaluated, level: float) -> list[Row]:
                 rows.append(
                     {
                         "score_id": content_id(
-                            done.evaluation_id, done.fold.index, segment, method, lead, level
+                            done.evaluation_id, done.fold.index, segment, method, lead, levels
                         ),
                         "evaluation_id": done.evaluation_id,
                         "instrument": done.one.instrument,
@@ -129,31 +153,31 @@ def score_rows(done: Evaluated, level: float) -> list[Row]:
                         "count": int(states[method].count[place]),
                         "baseline": done.default,
                         "skill": skill[place],
-                        "level": level if segment == "test" else None,
+                        "level": levels[0] if segment == "test" else None,
                         **{name: _known(values[place]) for name, values in own.items()},
                     }
                 )
     return rows
 
 
-def _more(
-    done: Evaluated, method: str, segment: str, rows: tuple[int, int], level: float
-) -> dict[str, Floats]:
+def _more(done: Evaluated, method: str, segment: str, rows: tuple[int, int]) -> dict[str, Any]:
     """The scores of a segment beside the mean squared error, `(lead,)` each by column."""
     first, stop = rows
-    more = _interval_scores(done, method, first, stop, level) if segment == "test" else {}
+    more: dict[str, Any] = {}
+    if segment == "test":
+        truth = done.one.targets[first:stop]
+        more |= coverage.interval_columns(done.tested[method], truth, done.levels)
     if done.one.target == "log_volatility":
         since = done.fold.calibrate[0] if segment == "test" else done.first
         more["qlike"] = _qlike(done, method, since, first, stop)
     if is_class_kind(done.one.kind):
-        more |= class_forecasts.scores(
-            done.one.kind, *_classified(done, method, first, stop), done.edges
-        )
+        pairs = (done.one.kind, *_classified(done, method, first, stop), done.edges)
+        more |= class_forecasts.scores(*pairs) | class_forecasts.calibrated(*pairs)
     return more
 
 
 def _skill(
-    done: Evaluated, own: Mapping[str, Floats], reference: Mapping[str, Floats] | None
+    done: Evaluated, own: Mapping[str, Any], reference: Mapping[str, Any] | None
 ) -> list[float | None]:
     """Skill per lead, of the kind's own score; None without something to measure against."""
     name = primary_score(done.one.kind)
@@ -172,6 +196,29 @@ def _losses(done: Evaluated, method: str, first: int, stop: int) -> Floats:
     return np.asarray(_errors(done, method, first, stop).mean(axis=1))
 
 
+def _differences(done: Evaluated, method: str, first: int, stop: int) -> Floats:
+    """Squared difference from the default baseline's forecast, mean over leads, `(row,)`.
+
+    NaN of a class kind, and where there is no default baseline.
+    """
+    if is_class_kind(done.one.kind) or done.default not in done.methods:
+        return np.full(stop - first, np.nan)
+    rows = slice(first - done.first, stop - done.first)
+    apart = done.methods[method][rows] - done.methods[done.default][rows]
+    return np.asarray((apart**2).mean(axis=1))
+
+
+def _table(columns: Mapping[str, Any], rows: int) -> pa.Table:
+    """Columns of `statistics`: arrays `(row,)`, NaN for what is not known, or one value for all."""
+    arrays = [
+        pa.array(columns[field.name], field.type, from_pandas=True)
+        if isinstance(columns[field.name], np.ndarray)
+        else pa.repeat(pa.scalar(columns[field.name], field.type), rows)
+        for field in _STATISTICS
+    ]
+    return pa.Table.from_arrays(arrays, schema=_STATISTICS)
+
+
 def _classified(done: Evaluated, method: str, first: int, stop: int) -> tuple[Floats, Floats]:
     """A method's probabilities `(row, class)` at rows `[first, stop)`, and the returns `(row,)`."""
     rows = slice(first - done.first, stop - done.first)
@@ -184,22 +231,12 @@ def _errors(done: Evaluated, method: str, first: int, stop: int) -> Floats:
     return scores.squared_error(predictions, done.one.targets[first:stop])
 
 
-def _interval_scores(
-    done: Evaluated, method: str, first: int, stop: int, level: float
-) -> dict[str, NDArray[np.float64]]:
-    """Coverage and interval score per lead, over the cutoffs that have an interval."""
-    start = done.fold.calibrate[0]
-    found = bounds(
-        done.one, done.methods[method][start - done.first :], start, np.arange(first, stop), level
-    )
-    truth = done.one.targets[first:stop]
-    known = np.isfinite(truth) & np.isfinite(found.lower)
-    inside = scores.covered(found.lower, found.upper, truth)
-    price = scores.interval_score(found.lower, found.upper, truth, level=level)
-    return {
-        "coverage": ScoreState.of(np.where(known, inside, 0.0), known, axis=0).mean(),
-        "interval_score": ScoreState.of(np.where(known, price, 0.0), known, axis=0).mean(),
-    }
+def _covered(done: Evaluated, method: str, segment: str, rows: tuple[int, int]) -> Floats:
+    """Share of the leads inside the interval, `(row,)`; NaN outside the test segment."""
+    first, stop = rows
+    if segment != "test":
+        return np.full(stop - first, np.nan)
+    return coverage.covered_share(done.tested[method], done.one.targets[first:stop])
 
 
 def _qlike(done: Evaluated, method: str, since: int, first: int, stop: int) -> NDArray[np.float64]:
@@ -223,5 +260,7 @@ def _qlike(done: Evaluated, method: str, since: int, first: int, stop: int) -> N
     return ScoreState.of(losses, known, axis=0).mean()
 
 
-def _known(value: float) -> float | None:
+def _known(value: Any) -> Any:  # noqa: ANN401 - a number of a column, or its list of records
+    if isinstance(value, list):
+        return value
     return float(value) if np.isfinite(value) else None

@@ -36,6 +36,9 @@ class Series:
         log_return: total-return log return into each row, `(row,)`; NaN at the first.
         variance: daily variance, `(row,)`, natural units squared.
         has_range: whether `variance` is Garman–Klass (else squared returns).
+        market_variance: of the market that it belongs to, `(row,)`, in the market's unit; None: it
+            stands alone, and its market is at rest. See `tasks.market`.
+        market_return: mean log return of that market, `(row,)`.
     """
 
     instrument: str
@@ -45,6 +48,8 @@ class Series:
     log_return: Floats
     variance: Floats
     has_range: bool
+    market_variance: Floats | None = None
+    market_return: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.sessions)
@@ -80,8 +85,8 @@ def variance_floor(series: Series, rows: int) -> float:
     """Epsilon of the log-variance: a small share of the mean daily variance of the first `rows`.
 
     0.1 % with ranges, 5 % with squared returns, which are often almost zero. It comes from the
-    start of the history, which every fold's fit segment contains, so that the target means the
-    same in every fold and on every night.
+    start of the history, which is over before any fold's fit segment ends, so that the target means
+    the same in every fold and on every night.
     """
     known = series.variance[:rows]
     known = known[np.isfinite(known)]
@@ -106,6 +111,8 @@ def features(series: Series, epsilon: float) -> Floats:
             level = EWMA_DECAY * level + (1.0 - EWMA_DECAY) * filled[row]
             ewma[row] = level
         ewma[:21] = np.nan  # the level they start from had not been seen in full
+    market = np.ones(len(v)) if series.market_variance is None else series.market_variance
+    shared = np.zeros(len(v)) if series.market_return is None else series.market_return
     columns = {
         "log_return": r,
         "abs_return": np.abs(r),
@@ -118,6 +125,12 @@ def features(series: Series, epsilon: float) -> Floats:
         "log_variance_66": log_mean(66),
         "log_variance_126": log_mean(LONGEST_MEMORY),
         "log_variance_ewma": _log(ewma + epsilon),
+        "market_return": shared,
+        "market_abs_return": np.abs(shared),
+        "market_return_5": _trailing(shared, 5),
+        "market_log_variance_1": _log(market),
+        "market_log_variance_5": _log(_trailing(market, 5) / 5),
+        "market_log_variance_22": _log(_trailing(market, 22) / 22),
     }
     return np.stack([columns[name] for name in FEATURES], axis=-1)
 

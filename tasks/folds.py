@@ -4,12 +4,18 @@ Owns segments, as row ranges of one instrument. Never touches values or dates.
 
 Fold 0 is the model that forecasts tonight; its test segment is empty. Folds 1, 2, … test the
 `test` rows before it, and the ones before those. Inside a fold the segments are disjoint and in
-order, with `embargo` rows between them, and the fit segment reaches back to the first usable row.
+order, with at least `embargo` rows between them. The fit segment reaches back to the first usable
+row, or `config.fit_sessions` rows where the window rolls.
+
+Neighbouring test folds may share one training: of each `config.folds_per_refit` of them, counted
+from the newest, all have the fit and early-stop segments of the oldest, and the embargo before
+their gate segment is longer. Fold 0 always has its own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from tasks.settings import EvaluationConfig
 
@@ -30,6 +36,11 @@ class Fold:
     calibrate: Segment
     test: Segment
 
+    @property
+    def training(self) -> tuple[Segment, Segment]:
+        """What decides a network's weights: equal in folds that share one training."""
+        return self.fit, self.early_stop
+
 
 def plan(first: int, stop: int, config: EvaluationConfig, embargo: int) -> tuple[Fold, ...]:
     """Folds for the rows `[first, stop)`, newest first; empty if not even fold 0 fits.
@@ -49,7 +60,12 @@ def plan(first: int, stop: int, config: EvaluationConfig, embargo: int) -> tuple
             break
         folds.append(fold)
         end = fold.test[0]
-    return tuple(folds)
+    return _shared(folds, config.folds_per_refit)
+
+
+def trainings(folds: Iterable[Fold]) -> int:
+    """How many networks these folds of one instrument take: one for each distinct training."""
+    return len({fold.training for fold in folds})
 
 
 def needed(config: EvaluationConfig, embargo: int) -> int:
@@ -63,5 +79,17 @@ def _fold(index: int, first: int, test: Segment, config: EvaluationConfig, gap: 
     calibrate = (test[0] - gap - config.calibrate, test[0] - gap)
     gate = (calibrate[0] - gap - config.gate, calibrate[0] - gap)
     early_stop = (gate[0] - gap - config.early_stop, gate[0] - gap)
-    fit = (first, early_stop[0] - gap)
-    return Fold(index, fit, early_stop, gate, calibrate, test)
+    stop = early_stop[0] - gap
+    if config.fit_sessions is not None:
+        first = max(first, stop - config.fit_sessions)
+    return Fold(index, (first, stop), early_stop, gate, calibrate, test)
+
+
+def _shared(folds: list[Fold], every: int) -> tuple[Fold, ...]:
+    """Test folds with the training of the oldest of their group, newest first."""
+    shared = folds[:1]
+    for start in range(1, len(folds), every):
+        group = folds[start : start + every]
+        fit, early_stop = group[-1].training
+        shared += [replace(fold, fit=fit, early_stop=early_stop) for fold in group]
+    return tuple(shared)

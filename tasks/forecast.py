@@ -13,14 +13,18 @@ from typing import Any
 import numpy as np
 
 from lstm_models import intervals
+from lstm_models.intervals import Bounds
+from tasks.coverage import Drift, covered_share, drift
+from tasks.due import data_fingerprint
 from tasks.features import Floats, Series
 from tasks.gate import Decision
 from tasks.history import load_series
-from tasks.identity import FORECAST_CODE_VERSION, content_id, fingerprint
+from tasks.identity import FORECAST_CODE_VERSION, content_id
 from tasks.kinds import default_baseline, fallbacks
 from tasks.live import Live, key_of, live_forecasts
 from tasks.methods import Predicted, fallback
 from tasks.sessions import Calendars, ExchangeCalendar
+from tasks.settings import EvaluationConfig
 from tasks.shards import ShardRequest
 from tasks.store import Store
 from tasks.train import Model, Report, derived_table
@@ -103,6 +107,7 @@ def forecast_shard(
         as_of=request.as_of,
         last=request.session,
         versions=dict(request.versions) or None,
+        market=request.market,
     )
     modelled = {(m.instrument, m.kind, m.target): m for m in models}
     decided = {(d.instrument, d.kind, d.target): d for d in decisions}
@@ -238,24 +243,23 @@ def _fallback(one: Subject, model: Model | None) -> _Ready | NotForecast:
 
 
 def _rows(item: _Ready, request: ShardRequest, calendar: ExchangeCalendar) -> list[dict[str, Any]]:
-    one, level = item.one, request.settings.evaluation.level
-    last = len(one.series) - 1
-    found = bounds(one, item.means, item.first, np.array([last]), level)
-    mean, lower, upper = item.means[-1], found.lower[0], found.upper[0]
+    one, evaluation = item.one, request.settings.evaluation
+    level, last = evaluation.level, len(one.series) - 1
+    found = bounds(one, item.means, item.first, np.arange(item.first, last + 1), evaluation.levels)
+    mean, lower, upper = item.means[-1], found.lower[0, -1], found.upper[0, -1]
     if not np.isfinite([mean, lower, upper]).all():
         raise _NoIntervalError(
-            f"no interval: {int(found.residuals.min())} past errors have matured, "
+            f"no interval: {int(found.residuals[-1].min())} past errors have matured, "
             f"{intervals.required_residuals(level)} are needed at level {level:g}"
         )
+    recent = _recent(item, found, evaluation)
     cutoff = one.series.sessions[-1].item()
     age = _age(one.series, calendar, request)
     reason = item.reason
     if age:
         reason += f" (stale: its newest bar is {age} session{'s' if age > 1 else ''} old)"
     volatility = _volatility(item, last) if one.target == "log_volatility" else None
-    inputs = fingerprint(
-        one.series.sessions, one.series.ordinals, one.series.log_return, one.series.variance
-    )
+    inputs = data_fingerprint(one.series)
     return [
         {
             "forecast_id": content_id(
@@ -263,7 +267,7 @@ def _rows(item: _Ready, request: ShardRequest, calendar: ExchangeCalendar) -> li
                 one.target,
                 one.kind,
                 lead,
-                level,
+                list(evaluation.levels),
                 request.as_of,
                 inputs,
                 item.model_id,
@@ -280,14 +284,41 @@ def _rows(item: _Ready, request: ShardRequest, calendar: ExchangeCalendar) -> li
             "lower": float(lower[lead - 1]),
             "upper": float(upper[lead - 1]),
             "level": level,
+            "intervals": _every_level(found, evaluation.levels, lead),
+            "recent_coverage": None if recent is None else recent.coverage,
+            "drift": None if recent is None else recent.drifted,
             "volatility": None if volatility is None else float(volatility[lead - 1]),
             "method": item.method,
             "reason": reason,
             "model_id": item.model_id,
             **_classes(item),
+            **_beside(item, lead),
         }
         for lead in range(1, len(mean) + 1)
     ]
+
+
+def _every_level(found: Bounds, levels: Sequence[float], lead: int) -> list[dict[str, float]]:
+    """Tonight's interval at each level that has enough past errors for one."""
+    tonight = zip(levels, found.lower[:, -1, lead - 1], found.upper[:, -1, lead - 1], strict=True)
+    return [
+        {"level": level, "lower": float(lower), "upper": float(upper)}
+        for level, lower, upper in tonight
+        if np.isfinite([lower, upper]).all()
+    ]
+
+
+def _recent(item: _Ready, found: Bounds, evaluation: EvaluationConfig) -> Drift | None:
+    """How the intervals did that would have been given in the last sessions with every outcome."""
+    horizon = found.lower.shape[-1]
+    held = covered_share(found, item.one.targets[item.first :])
+    answered = held[: max(len(held) - horizon, 0)]
+    return drift(
+        answered[-evaluation.drift_sessions :],
+        level=evaluation.level,
+        horizon=horizon,
+        significance=evaluation.drift_significance,
+    )
 
 
 def _volatility(item: _Ready, last: int) -> Floats:
@@ -299,6 +330,25 @@ def _volatility(item: _Ready, last: int) -> Floats:
         window=INTERVAL_WINDOW,
     )[0]
     return intervals.daily_volatility(item.means[-1], smearing, item.one.epsilon)
+
+
+def _beside(item: _Ready, lead: int) -> dict[str, Any]:
+    """What the default baseline and the network say, published or not; null where they say nothing.
+
+    With `epsilon`, the outcome that all of them are to be scored by can be computed from the row.
+    """
+    one, default = item.one, default_baseline(item.one.kind, item.one.target)
+    row: dict[str, Any] = {
+        "baseline": default,
+        "epsilon": one.epsilon if one.target == "log_volatility" else None,
+    }
+    for name, method in (("baseline", default), ("lstm", "lstm")):
+        means = item.predicted.means.get(method)
+        if means is not None and np.isfinite(means[-1, lead - 1]):
+            row[f"{name}_mean"] = float(means[-1, lead - 1])
+            if item.predicted.probabilities:
+                row[f"{name}_probabilities"] = item.predicted.probabilities[method][-1].tolist()
+    return row
 
 
 def _classes(item: _Ready) -> dict[str, Any]:

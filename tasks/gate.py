@@ -12,29 +12,27 @@ The rule, per target and kind, on the rows whose segment is "gate" (docs/scores.
    errs at all.
 3. Of the candidates whose dₜ passes the one-sided HAC test, the one with the largest t is chosen.
 4. An instrument on which the chosen candidate did not do better itself keeps the baseline.
+5. All this is done in order of time, at the end of each fold's gate segment. What was published at
+   the step before stays on easier terms than it came.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal, Self
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tasks.differentials import PairedLosses, pair_losses
+from tasks.differentials import pair_losses
+from tasks.evidence import TIE, Evidence, weigh
 from tasks.kinds import default_baseline, leads
-from tasks.significance import LossTest, hac_test
 
 Candidate = Literal["lstm", "combination"]
-
-TIE = 1e-5
-"""Skill up to which a candidate and the baseline are the same forecast.
-
-Above what float32 arithmetic does to a mean loss, below any advantage that anyone could use."""
 
 
 class GateConfig(BaseModel):
@@ -49,10 +47,11 @@ class GateConfig(BaseModel):
         description="Level of the pooled one-sided test: how often noise may be published.",
     )
     keep_significance: float = Field(
-        default=0.2,
+        default=0.1,
         gt=0,
         lt=0.5,
-        description="Level at which what was published a fold ago stays published.",
+        description="Level at which what was published a fold ago stays published; at least "
+        "significance.",
     )
     min_sessions: int = Field(
         default=40,
@@ -77,6 +76,15 @@ class GateConfig(BaseModel):
             raise ValueError(f"candidates must be distinct, received {list(self.candidates)}")
         return self
 
+    @model_validator(mode="after")
+    def _staying_is_no_harder_than_coming(self) -> Self:
+        if self.keep_significance < self.significance:
+            raise ValueError(
+                f"keep_significance must be at least significance ({self.significance:g}), or what "
+                f"has just been proved would not stay; received {self.keep_significance:g}"
+            )
+        return self
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -92,6 +100,7 @@ class Decision:
         t_statistic: The candidate's pooled t, or None where the instrument took no part in a test.
         p_value: Its p value, or None.
         candidate: The candidate that was judged: the chosen one, or the one with the largest t.
+        kept: Whether it is published only because it was at the step before.
     """
 
     instrument: str
@@ -103,39 +112,15 @@ class Decision:
     t_statistic: float | None
     p_value: float | None
     candidate: str | None
+    kept: bool = False
 
 
-@dataclass(frozen=True)
-class _Evidence:
-    """One candidate's case: the pooled test, each member's own, and who was left out and why."""
-
-    candidate: str
-    pooled: LossTest
-    own: Mapping[str, LossTest]
-    excluded: Mapping[str, str]
-
-    @property
-    def strength(self) -> float:
-        return -np.inf if self.pooled.statistic is None else self.pooled.statistic
-
-    def passes(self, significance: float) -> bool:
-        pooled = self.pooled
-        enough = pooled.statistic is not None and pooled.p_value <= significance
-        return enough and pooled.mean > TIE
-
-
-def decide(
-    statistics: pa.Table,
-    config: GateConfig,
-    *,
-    horizon: int,
-) -> tuple[Decision, ...]:
-    """Decide what is published for every instrument, target and kind that has gate rows.
+def decide(statistics: pa.Table, config: GateConfig, *, horizon: int) -> tuple[Decision, ...]:
+    """Decide what is published tonight for every instrument, target and kind that has gate rows.
 
     Args:
         statistics: Rows of the `statistics` dataset: one evaluation per instrument, target and
-            kind, and only folds whose gate had matured where the decision is to apply. Rows of
-            other segments are ignored, and the order of rows changes nothing.
+            kind. Rows of other segments are ignored, and the order of rows changes nothing.
         config: Levels and candidates.
         horizon: Sessions that a loss's targets span; of a class kind it is the next one alone.
 
@@ -147,107 +132,173 @@ def decide(
             losses of one method at one cutoff of a fold.
     """
     gate = statistics.filter(pc.equal(statistics["segment"], "gate"))
+    if not len(gate):
+        return ()
+    newest: date = pc.max(gate["cutoff"]).as_py()
+    return decide_at(gate, config, horizon=horizon, limits=[newest])[newest]
+
+
+def decide_at(
+    statistics: pa.Table, config: GateConfig, *, horizon: int, limits: Collection[date]
+) -> dict[date, tuple[Decision, ...]]:
+    """Decide as of each of several days: only rows whose cutoff is no later than it may speak.
+
+    What was published before a day is what was decided, by the same rule, at the last step before
+    it. The steps are the ends of the gate segments of folds 1, 2, …: of each fold the day on which
+    it ends for most instruments of the target and kind, at equal counts the later day.
+
+    Args:
+        statistics: See `decide`; those of all folds, as their dates give the steps.
+        config: See `decide`.
+        horizon: See `decide`.
+        limits: The days.
+
+    Returns:
+        Decisions of each day, as of `decide`.
+
+    Raises:
+        ValueError: see `decide`.
+    """
+    gate = statistics.filter(pc.equal(statistics["segment"], "gate"))
     _check_one_evaluation(gate)
+    found: dict[date, list[Decision]] = {limit: [] for limit in limits}
     groups = gate.group_by(["target", "kind"]).aggregate([]).to_pylist()
-    decisions: list[Decision] = []
     for target, kind in sorted((group["target"], group["kind"]) for group in groups):
-        baseline = default_baseline(kind, target)
         in_group = pc.and_(pc.equal(gate["target"], target), pc.equal(gate["kind"], kind))
         rows = gate.filter(in_group)
+        group = _Group(rows, target, kind, config, leads(kind, horizon))
+        steps = _steps(rows)
+        published: dict[str, str] = {}
+        for moment in sorted({*steps, *found}):
+            made = group.decide(moment, published)
+            if moment in found:
+                found[moment] += made
+            if moment in steps:
+                published = {d.instrument: d.method for d in made if d.method != d.baseline}
+    return {limit: tuple(decisions) for limit, decisions in found.items()}
+
+
+def _steps(rows: pa.Table) -> set[date]:
+    """The days on which the gate segments of the older folds end for most evaluations."""
+    ends = rows.group_by(["evaluation_id", "fold"]).aggregate([("cutoff", "max")]).to_pylist()
+    days: dict[int, Counter[date]] = {}
+    for end in ends:
+        if end["fold"]:
+            days.setdefault(end["fold"], Counter())[end["cutoff_max"]] += 1
+    return {max(of, key=lambda day: (of[day], day)) for of in days.values()}
+
+
+class _Group:
+    """One target and kind, whose losses are paired once for all steps."""
+
+    def __init__(
+        self, rows: pa.Table, target: str, kind: str, config: GateConfig, horizon: int
+    ) -> None:
+        self.target, self.kind, self.config, self.horizon = target, kind, config, horizon
+        self.baseline = default_baseline(kind, target)
+        self.pairs = {one: pair_losses(rows, self.baseline, one) for one in config.candidates}
+        begun = rows.group_by("instrument").aggregate([("cutoff", "min")]).to_pylist()
+        self.begun = {row["instrument"]: row["cutoff_min"] for row in begun}
+
+    def decide(self, moment: date, published: Mapping[str, str]) -> list[Decision]:
+        """One step; `published` holds what was not the baseline at the last, by instrument."""
+        names = sorted(name for name, first in self.begun.items() if first <= moment)
         cases = [
-            _weigh(rows, baseline, candidate, config=config, horizon=leads(kind, horizon))
-            for candidate in config.candidates
-        ]
-        passing = [case for case in cases if case.passes(config.significance)]
-        # A tie goes to the candidate that the configuration names first.
-        best = max(passing or cases, key=lambda case: case.strength)
-        for name in sorted(rows["instrument"].unique().to_pylist()):
-            method, reason = _verdict(name, baseline, best, config, proven=bool(passing))
-            tested = name not in best.excluded and best.pooled.statistic is not None
-            decisions.append(
-                Decision(
-                    instrument=name,
-                    target=target,
-                    kind=kind,
-                    method=method,
-                    baseline=baseline,
-                    reason=reason,
-                    t_statistic=best.pooled.statistic if tested else None,
-                    p_value=best.pooled.p_value if tested else None,
-                    candidate=None if name in best.excluded else best.candidate,
-                )
+            weigh(
+                pairs.until(moment),
+                names,
+                baseline=self.baseline,
+                candidate=candidate,
+                min_sessions=self.config.min_sessions,
+                horizon=self.horizon,
             )
-    return tuple(decisions)
+            for candidate, pairs in self.pairs.items()
+        ]
+        return _decisions(cases, names, self, published)
 
 
-def _weigh(
-    rows: pa.Table, baseline: str, candidate: str, *, config: GateConfig, horizon: int
-) -> _Evidence:
-    pairs = pair_losses(rows, baseline, candidate)
-    reasons = {
-        name: _unfit(pairs.of(name), baseline, candidate, config, horizon)
-        for name in rows["instrument"].unique().to_pylist()
-    }
-    excluded = {name: reason for name, reason in reasons.items() if reason is not None}
-    members = pairs.without(excluded)
-    return _Evidence(
-        candidate=candidate,
-        pooled=hac_test(members.pooled(), horizon=horizon),
-        own={
-            name: hac_test(members.of(name).pooled(), horizon=horizon)
-            for name in members.instruments
-        },
-        excluded=excluded,
-    )
-
-
-def _unfit(
-    own: PairedLosses, baseline: str, candidate: str, config: GateConfig, horizon: int
-) -> str | None:
-    """Say why an instrument can take no part in the test of a candidate, or None if it can."""
-    sessions = len(own.session)
-    if sessions == 0:
-        return f"{candidate} and {baseline} have no gate session in common to be compared on"
-    for method, losses in ((baseline, own.baseline), (candidate, own.candidate)):
-        broken = int((~np.isfinite(losses)).sum())
-        if broken:
-            return f"{method} has no finite loss on {broken:,} of {sessions:,} gate sessions"
-    independent = sessions // horizon
-    if independent < config.min_sessions:
-        return (
-            f"{sessions:,} gate sessions hold {independent:,} that do not overlap at horizon "
-            f"{horizon}, and {candidate} needs {config.min_sessions:,} to be judged"
+def _decisions(
+    cases: Sequence[Evidence], names: Sequence[str], group: _Group, published: Mapping[str, str]
+) -> list[Decision]:
+    config, baseline = group.config, group.baseline
+    proven = {case.candidate for case in cases if case.passes(config.significance)}
+    standing = {case.candidate for case in cases if case.passes(config.keep_significance)}
+    eligible = proven | (standing & set(published.values()))
+    # A tie goes to the candidate that the configuration names first.
+    best = max([c for c in cases if c.candidate in eligible] or cases, key=lambda c: c.strength)
+    decisions = []
+    for name in names:
+        verdict = _verdict(
+            name,
+            baseline,
+            best,
+            config,
+            proven=best.candidate in proven,
+            was=published.get(name) == best.candidate,
         )
-    if own.baseline.mean() == 0.0:
-        return f"it made no error on {sessions:,} gate sessions, so {candidate} cannot beat it"
-    return None
+        tested = name not in best.excluded and best.pooled.statistic is not None
+        decisions.append(
+            Decision(
+                instrument=name,
+                target=group.target,
+                kind=group.kind,
+                method=verdict.method,
+                baseline=baseline,
+                reason=verdict.reason,
+                t_statistic=best.pooled.statistic if tested else None,
+                p_value=best.pooled.p_value if tested else None,
+                candidate=None if name in best.excluded else best.candidate,
+                kept=verdict.kept,
+            )
+        )
+    return decisions
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    method: str
+    reason: str
+    kept: bool = False
 
 
 def _verdict(
-    instrument: str, baseline: str, best: _Evidence, config: GateConfig, *, proven: bool
-) -> tuple[str, str]:
-    """Return the method and the reason for one instrument."""
+    instrument: str,
+    baseline: str,
+    best: Evidence,
+    config: GateConfig,
+    *,
+    proven: bool,
+    was: bool,
+) -> _Verdict:
+    """One instrument's method and reason; `was`: it published this candidate at the last step."""
     if instrument in best.excluded:
-        return baseline, f"baseline {baseline}: {best.excluded[instrument]}"
-    pooled, own, candidate = best.pooled, best.own[instrument], best.candidate
+        return _Verdict(baseline, f"baseline {baseline}: {best.excluded[instrument]}")
+    pooled, candidate = best.pooled, best.candidate
     if pooled.statistic is None:
-        return baseline, f"baseline {baseline}: {candidate} is level with it ({pooled.reason})"
+        level = f"{candidate} is level with it ({pooled.reason})"
+        return _Verdict(baseline, f"baseline {baseline}: {level}")
     figures = f"t = {pooled.statistic:.2f}, p {_probability(pooled.p_value)}"
-    if not proven:
+    if not proven and not (was and best.passes(config.keep_significance)):
         if pooled.p_value <= config.significance:
             failed = f"{candidate} is level with it (pooled skill below {100 * TIE:g} %)"
         else:
             needed = f"needed p ≤ {config.significance:g}"
             failed = f"{candidate} did not beat it (pooled {figures}, {needed})"
-        return baseline, f"baseline {baseline}: {failed}"
-    scope = f"on {pooled.count:,} gate sessions pooled over {_instruments(len(best.own))}"
+        return _Verdict(baseline, f"baseline {baseline}: {failed}")
+    own, members = best.own(instrument), len(best.members.instruments)
+    scope = f"on {pooled.count:,} gate sessions pooled over {_instruments(members)}"
     skill = f"own gate skill {100 * own.mean:+.1f} %"
     if own.statistic is not None and own.mean > TIE and own.statistic > config.veto_t:
-        return candidate, f"{candidate} beats {baseline} {scope}: {figures}; {skill}"
+        if proven:
+            return _Verdict(candidate, f"{candidate} beats {baseline} {scope}: {figures}; {skill}")
+        needed = f"needed p ≤ {config.keep_significance:g} to stay"
+        kept = f"{candidate} kept in place of {baseline} {scope}: {figures}, {needed}; {skill}"
+        return _Verdict(candidate, kept, kept=True)
     if own.statistic is not None and config.veto_t != 0.0:
         skill += f", own t = {own.statistic:.2f}, needed > {config.veto_t:g}"
-    vetoed = f"{candidate} beats it {scope} ({figures}) but not on {instrument}: {skill}"
-    return baseline, f"baseline {baseline}: {vetoed}"
+    beats = "beats it" if proven else "may stay"
+    vetoed = f"{candidate} {beats} {scope} ({figures}) but not on {instrument}: {skill}"
+    return _Verdict(baseline, f"baseline {baseline}: {vetoed}")
 
 
 def _check_one_evaluation(gate: pa.Table) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tasks.actions import align_actions, total_log_returns
 from tasks.features import Series, daily_variance
+from tasks.market import with_market
 from tasks.sessions import Calendars
 from tasks.store import Store
 
@@ -29,8 +30,19 @@ def load_series(
     as_of: datetime,
     last: date,
     versions: Mapping[str, int] | None = None,
+    market: Sequence[str] = (),
 ) -> dict[str, Series]:
     """Each instrument's history as known at `as_of`, up to the session `last`.
+
+    Args:
+        store: holds `bars` and `actions`.
+        instruments: whose.
+        calendars: of all.
+        as_of: whose knowledge.
+        last: the last session.
+        versions: of the datasets, where they are pinned.
+        market: instruments that stand for the markets, see `tasks.market.market_sample`; none
+            leaves every instrument alone.
 
     Returns:
         Series by instrument, in sorted order; an instrument without a bar is left out.
@@ -38,14 +50,14 @@ def load_series(
     Raises:
         StoreError: if the store cannot be read.
     """
-    names = sorted(instruments)
+    names = sorted({*instruments, *market})
     bars = store.read("bars", as_of=as_of, instruments=names, versions=versions, columns=_COLUMNS)
     actions = store.read("actions", as_of=as_of, instruments=names, versions=versions)
     limit = pa.scalar(last, pa.date32())
     bars = bars.filter(pc.less_equal(bars["session"], limit)).combine_chunks()
     actions = actions.filter(pc.less_equal(actions["session"], limit)).combine_chunks()
     bar_rows, action_rows = _rows_of(bars), _rows_of(actions)
-    return {
+    found = {
         name: _series(
             name,
             bars.slice(*bar_rows[name]),
@@ -55,6 +67,9 @@ def load_series(
         for name in names
         if name in bar_rows
     }
+    wanted = {name: found[name] for name in sorted(instruments) if name in found}
+    sample = {name: found[name] for name in sorted(market) if name in found}
+    return with_market(wanted, sample, calendars) if sample else wanted
 
 
 def _rows_of(table: pa.Table) -> dict[str, tuple[int, int]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-FORECAST_CODE_VERSION = "1"
+FORECAST_CODE_VERSION = "2"
 """Raised with every change of the code that changes a forecast's bytes, and by nothing else."""
 
 _ID_DIGITS = 32

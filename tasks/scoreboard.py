@@ -11,9 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lstm_models.calibration import Bin, merged, reliability
 from lstm_models.scores import skill_score
+from tasks.coverage import pooled_error
 from tasks.decisions import PUBLISHED
 from tasks.kinds import primary_score
+from tasks.live_scores import LIVE
 from tasks.store import Store
 
 Row = dict[str, Any]
@@ -28,6 +31,8 @@ _MEANS = (
     "accuracy",
     "auc",
     "rps",
+    "rises",
+    "called_rises",
 )
 
 
@@ -63,14 +68,17 @@ def _forecast_of(row: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def pool(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """Merge rows of `scores` over folds: means weighted by their pairs, skill from pooled errors.
+    """Merge rows of a backtest over folds: means weighted by their pairs, skill from pooled errors.
+
+    Live rows have no folds to merge and are left out: see `tasks.live_skill`.
 
     So is the AUC: the mean of the folds' own, since the pairs of two folds can't be ranked
     together any more. A row that stands twice (two runs that scored the same published fold) counts
     once, the newer.
     """
     newest: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    for row in sorted(rows, key=lambda row: (row["made_at"], row["score_id"])):
+    backtest = (row for row in rows if row["segment"] != LIVE)
+    for row in sorted(backtest, key=lambda row: (row["made_at"], row["score_id"])):
         newest[(*(row[name] for name in _CELL), row["evaluation_id"], row["fold"])] = row
     cells: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in newest.values():
@@ -89,14 +97,56 @@ def pool(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
 
 def _merged(cell: tuple[Any, ...], group: list[Mapping[str, Any]]) -> Row:
     group = sorted(group, key=lambda row: row["fold"])
-    merged: Row = dict(zip(_CELL, cell, strict=True))
-    merged["folds"] = len(group)
-    merged["count"] = sum(row["count"] for row in group)
-    merged["first_cutoff"] = min(row["first_cutoff"] for row in group)
-    merged["last_cutoff"] = max(row["last_cutoff"] for row in group)
-    merged["baseline"], merged["level"] = group[0]["baseline"], group[0]["level"]
+    pooled: Row = dict(zip(_CELL, cell, strict=True))
+    pooled["folds"] = len(group)
+    pooled["count"] = sum(row["count"] for row in group)
+    pooled["first_cutoff"] = min(row["first_cutoff"] for row in group)
+    pooled["last_cutoff"] = max(row["last_cutoff"] for row in group)
+    pooled["baseline"], pooled["level"] = group[0]["baseline"], group[0]["level"]
     for name in _MEANS:
-        known = [(row["count"], row[name]) for row in group if row[name] is not None]
+        known = [(row["count"], row[name]) for row in group if row.get(name) is not None]
         total = sum(count for count, _ in known)
-        merged[name] = sum(count * value for count, value in known) / total if total else None
-    return merged
+        pooled[name] = sum(count * value for count, value in known) / total if total else None
+    return pooled | _intervals(group) | _calibration(group)
+
+
+def _intervals(group: list[Mapping[str, Any]]) -> Row:
+    """Coverage and interval score at every level that all folds have, and the error of the first.
+
+    Test segments are disjoint in time, so their errors count as independent.
+    """
+    held = [row for row in group if row.get("intervals")]
+    error = pooled_error(
+        (row["count"], row.get("coverage_error")) for row in group if row["coverage"] is not None
+    )
+    if not held:
+        return {"coverage_error": error, "intervals": None}
+    at = [{one["level"]: one for one in row["intervals"]} for row in held]
+    total = sum(row["count"] for row in held)
+    intervals = [
+        {"level": level}
+        | {
+            name: sum(row["count"] * one[level][name] for row, one in zip(held, at, strict=True))
+            / total
+            for name in ("coverage", "interval_score")
+        }
+        for level in at[0]
+        if all(level in one for one in at)
+    ]
+    return {"coverage_error": error, "intervals": intervals}
+
+
+def _calibration(group: list[Mapping[str, Any]]) -> Row:
+    """Bins merged by sums, and the reliability of what they come to."""
+    parts = [
+        [Bin(one["count"], one["probability"], one["came"]) for one in row["calibration"]]
+        for row in group
+        if row.get("calibration")
+    ]
+    if not parts:
+        return {"calibration": None, "reliability": None}
+    bins = merged(parts)
+    return {
+        "calibration": [one.record() for one in bins],
+        "reliability": reliability(bins),
+    }

@@ -211,7 +211,7 @@ class EvaluationConfig(_Frozen):
         description="Shares of outcomes that the intervals are to hold; tables show the first.",
     )
     drift_sessions: int = Field(
-        default=126,
+        default=63,
         ge=20,
         description="Matured sessions whose intervals tell whether the coverage has drifted.",
     )

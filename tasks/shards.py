@@ -36,6 +36,8 @@ class ShardRequest:
     run_id: str
     origin: str
     versions: tuple[tuple[str, int], ...] = ()
+    market: tuple[str, ...] = ()
+    """The instruments, of any shard, that stand for the markets: see `tasks.market`."""
 
 
 def plan_shards(instruments: Sequence[str], shard_size: int) -> tuple[Shard, ...]:

@@ -1,6 +1,6 @@
 """Is one forecast's loss really smaller than another's: tests on a series of loss differences.
 
-Owns the long-run variance, the one-sided HAC test and Diebold–Mariano. Never touches tables.
+Owns the long-run variance, the HAC test, Diebold–Mariano and Clark–West. Never touches tables.
 
 A *differential* is loss of the baseline − loss of the candidate: above zero, the candidate is
 better. Formulas and sources are in docs/scores.md.
@@ -19,6 +19,9 @@ from scipy import special
 Real = NDArray[np.floating[Any]]
 
 MIN_COUNT = 8
+
+Alternative = Literal["greater", "two-sided"]
+"""Is the candidate better, or do the two differ."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,10 @@ def long_run_variance(
     return variance / len(values)
 
 
-def hac_test(differentials: Real, *, horizon: int) -> LossTest:
-    """Test, one-sided, that the mean differential is above zero.
+def hac_test(
+    differentials: Real, *, horizon: int, alternative: Alternative = "greater"
+) -> LossTest:
+    """Test that the mean differential is zero, by default against its being above zero.
 
     t = x̄ / √(V/n) with the Newey–West V, compared not with the normal but with what that ratio
     follows when the bandwidth is a share b = (lags + 1)/n of the sample (Kiefer & Vogelsang 2005),
@@ -99,6 +104,7 @@ def hac_test(differentials: Real, *, horizon: int) -> LossTest:
     Args:
         differentials: `(time,)` in time order, any unit.
         horizon: Sessions that a loss's targets span; see `hac_lags`.
+        alternative: One-sided or two-sided.
 
     Returns:
         The result. Fewer than `MIN_COUNT` differentials, or all of one value (a tie), give
@@ -118,7 +124,7 @@ def hac_test(differentials: Real, *, horizon: int) -> LossTest:
     if variance <= 0.0:
         return LossTest(mean, None, 1.0, count, lags, "the long-run variance is zero")
     statistic = mean / math.sqrt(variance / count)
-    p_value = float(special.stdtr(1.5 / share, -statistic))
+    p_value = _p_value(statistic, 1.5 / share, alternative)
     return LossTest(mean, statistic, p_value, count, lags)
 
 
@@ -127,7 +133,7 @@ def diebold_mariano(
     candidate_losses: Real,
     *,
     horizon: int,
-    alternative: Literal["greater", "two-sided"] = "two-sided",
+    alternative: Alternative = "two-sided",
 ) -> LossTest:
     """Test that two forecasts have the same expected loss (Diebold & Mariano 1995).
 
@@ -170,9 +176,47 @@ def diebold_mariano(
         return LossTest(mean, None, 1.0, count, lags, "the long-run variance is zero")
     correction = (count + 1 - 2 * horizon + horizon * (horizon - 1) / count) / count
     statistic = mean / math.sqrt(variance / count) * math.sqrt(correction)
-    tail = float(special.stdtr(count - 1, -statistic))
-    p_value = tail if alternative == "greater" else 2.0 * min(tail, 1.0 - tail)
+    p_value = _p_value(statistic, count - 1, alternative)
     return LossTest(mean, statistic, p_value, count, lags)
+
+
+def clark_west(
+    baseline_losses: Real, candidate_losses: Real, squared_differences: Real, *, horizon: int
+) -> LossTest:
+    """Test, one-sided, that a forecast that contains another adds something (Clark & West 2007).
+
+    Under the null the candidate's extra coefficients are zero in truth, so estimating them can only
+    cost: its loss is larger by the mean of (f₁ − f₂)², the squared difference of the forecasts.
+    That cost is taken off before comparing: f = e₁² − (e₂² − (f₁ − f₂)²) is put to `hac_test`. It
+    answers whether the larger model knows something, not whether its forecast is the better one.
+
+    Args:
+        baseline_losses: `(time,)` squared errors of the smaller model in time order, or their mean
+            over leads.
+        candidate_losses: `(time,)` those of the model that contains it.
+        squared_differences: `(time,)` (f₁ − f₂)², or its mean over the same leads.
+        horizon: Sessions that a loss's targets span; see `hac_lags`.
+
+    Returns:
+        The result; `mean` is that of f. Statistic None and p = 1 as of `hac_test`.
+
+    Raises:
+        ValueError: different lengths, a value that is not finite, or `horizon` below 1.
+    """
+    series = [baseline_losses, candidate_losses, squared_differences]
+    shapes = [np.shape(one) for one in series]
+    if len(set(shapes)) > 1:
+        raise ValueError(
+            "losses and squared differences must be on the same pairs: received shapes "
+            f"{', '.join(map(str, shapes))}"
+        )
+    baseline, candidate, difference = (_checked(one) for one in series)
+    return hac_test(baseline - (candidate - difference), horizon=horizon)
+
+
+def _p_value(statistic: float, degrees: float, alternative: Alternative) -> float:
+    tail = float(special.stdtr(degrees, -statistic))
+    return tail if alternative == "greater" else 2.0 * min(tail, 1.0 - tail)
 
 
 def _untestable(

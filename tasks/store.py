@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,11 @@ from tasks.storage.columns import words_of
 from tasks.storage.facts import StoreError
 from tasks.storage.rows import match, ordered
 
-__all__ = ["FactCounts", "Store", "StoreError"]
+__all__ = ["FactCounts", "NoStoreError", "Store", "StoreError"]
+
+
+class NoStoreError(StoreError):
+    """The place may well become a store, but nothing made one there yet."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,8 @@ class Store:
                 False: the store must be there; it is only looked at, so it may be read-only.
 
         Raises:
-            StoreError: the place is a file, can't be written, is nearly full, is not a store, or
-                was written by a newer fleetcast.
+            StoreError: the place is a file, can't be written, is nearly full, is not a store
+                (`NoStoreError`), or was written by a newer fleetcast.
         """
         place = places.locate(url)
         if create:
@@ -72,7 +76,7 @@ class Store:
         places.check_folder(place)
         there = [delta.find_table(place, one) for one in DATASETS.values()]
         if all(table is None for table in there):
-            raise StoreError(
+            raise NoStoreError(
                 f"There is no store at {place.url}. Check the address, or run `fleetcast nightly` "
                 "or `fleetcast ingest` to make one."
             )
@@ -218,6 +222,42 @@ class Store:
         rows = ordered(rows, [*spec.order, *last])
         return rows.select(list(columns or spec.schema.names))
 
+    def scan(
+        self,
+        dataset: str,
+        columns: Sequence[str],
+        *,
+        instruments: Sequence[str] | None = None,
+        among: Mapping[str, Sequence[str]] | None = None,
+        between: Mapping[str, tuple[date, date]] | None = None,
+    ) -> pa.Table:
+        """Derived rows as they lie in the files: the way to look through millions of them.
+
+        In no order, and a row that a race wrote twice is there twice: neither sorting nor comparing
+        ids takes time.
+
+        Args:
+            dataset: name of a dataset of derived rows.
+            columns: only these, in this order.
+            instruments: only these.
+            among: column of texts → the values wanted.
+            between: column of sessions → the first and the last wanted.
+
+        Raises:
+            StoreError: an argument names something that is not there, or the store can't be read.
+        """
+        spec = _dataset(dataset, fact=False)
+        rows = self._scan(
+            spec,
+            (),
+            instruments=instruments,
+            among=among,
+            between=between,
+            versions=None,
+            columns=columns,
+        )
+        return rows.select(list(columns))
+
     def versions(self) -> dict[str, int]:
         """The newest version of every dataset: what a run pins, to read exactly this again."""
         tables = {name: delta.find_table(self.place, spec) for name, spec in DATASETS.items()}
@@ -267,12 +307,15 @@ class Store:
         *,
         known_by: datetime | None = None,
         instruments: Sequence[str] | None,
+        among: Mapping[str, Sequence[str]] | None = None,
+        between: Mapping[str, tuple[date, date]] | None = None,
         versions: Mapping[str, int] | None,
         columns: Sequence[str] | None,
     ) -> pa.Table:
         """The rows within the limits, with the columns asked for and those `needed` that it has."""
         names = spec.schema.names
-        unknown = [name for name in columns or () if name not in names]
+        asked = [*(columns or ()), *(among or ()), *(between or ())]
+        unknown = [name for name in asked if name not in names]
         if unknown:
             raise StoreError(
                 f"{spec.name} has no column {unknown[0]!r}. Expected some of: {', '.join(names)}."
@@ -282,14 +325,17 @@ class Store:
                 f"versions pins no version of {spec.name}. It pins: "
                 f"{json.dumps(dict(versions), sort_keys=True)}."
             )
-        among = {} if instruments is None else {"instrument": _texts(spec, instruments)}
-        bounds = scans.Bounds(among=among, known_by=known_by)
+        texts = (among or {}).items()
+        wanted = {name: pa.array(list(values), pa.string()) for name, values in texts}
+        if instruments is not None:
+            wanted["instrument"] = _texts(spec, instruments)
+        bounds = scans.Bounds(among=wanted, between=between or {}, known_by=known_by)
         version = None if versions is None else versions[spec.name]
         table = delta.find_table(self.place, spec, version)
-        wanted = [name for name in names if columns is None or name in {*columns, *needed}]
+        given = [name for name in names if columns is None or name in {*columns, *needed}]
         if table is None:
-            return pa.schema([spec.schema.field(name) for name in wanted]).empty_table()
-        return scans.scan(self.place, spec, table, wanted, bounds)
+            return pa.schema([spec.schema.field(name) for name in given]).empty_table()
+        return scans.scan(self.place, spec, table, given, bounds)
 
 
 def _dataset(name: str, *, fact: bool | None = None) -> Dataset:

@@ -7,7 +7,7 @@ them count. Never touches orchestration; a run cut short anywhere is simply run 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from lstm_models.fleet_config import KINDS
+from tasks.champion import judge, judged_id
 from tasks.due import Due, data_fingerprint, due_models
 from tasks.evaluate import Evaluated, score_rows, statistics_rows
+from tasks.fleet_files import read_members
+from tasks.folds import trainings
 from tasks.identity import FORECAST_CODE_VERSION, content_id
 from tasks.methods import fit_beside
 from tasks.schemas import DATASETS
@@ -58,7 +61,8 @@ class TrainResult:
 def train_shard(request: ShardRequest, report: Report | None = None) -> TrainResult:
     """Train the models of a shard that are due, and score them; the others are already there.
 
-    A model is also due again where its checkpoint is gone, and so is one that another starts from.
+    A model is also due again where its checkpoint is gone, and so is one that another starts from
+    or is compared with.
 
     Raises:
         StoreError: if the store cannot be read or written.
@@ -70,10 +74,11 @@ def train_shard(request: ShardRequest, report: Report | None = None) -> TrainRes
     progress = _Progress(report, steps, request.settings.model.seeds)
     for missing in steps:
         _train(store, request, missing, progress)
+    _judge(store, request, due)
     known = _known_models(store, request)
+    found = [known[judged_id(one, request.settings)] for one in due]
     models = tuple(
-        Model(**{name: known[one.model_id][name] for name in Model.__dataclass_fields__})
-        for one in due
+        Model(**{name: row[name] for name in Model.__dataclass_fields__}) for row in found
     )
     seconds = (datetime.now(UTC) - started).total_seconds()
     trained = sum(one.one.too_short is None for missing in steps for one in missing)
@@ -83,20 +88,65 @@ def train_shard(request: ShardRequest, report: Report | None = None) -> TrainRes
 def _missing(store: Store, request: ShardRequest, due: Sequence[Due]) -> list[list[Due]]:
     """What has to be trained, one list per fleet, those that others start from first."""
     known = _known_models(store, request)
-
-    def is_missing(one: Due) -> bool:
-        row = known.get(one.model_id)
-        lost = row is not None and row["checkpoint"] is not None
-        return row is None or (lost and not store.exists(row["checkpoint"]))
-
     steps: list[list[Due]] = []
-    level = [one for one in due if is_missing(one)]
-    while level:
+    level = [one for one in due if _is_missing(store, known, one.model_id)]
+    compared = [one.champion for one in _unjudged(store, request, due, known)]
+    while level or compared:
         fleets = [[one for one in level if one.one.kind == kind] for kind in KINDS]
         steps = [fleet for fleet in fleets if fleet] + steps
-        earlier = {one.start.model_id: one.start for one in level if one.start is not None}
-        level = [one for one in earlier.values() if is_missing(one)]
+        before = [*(one.start for one in level), *compared]
+        earlier = {one.model_id: one for one in before if one is not None}
+        level = [one for one in earlier.values() if _is_missing(store, known, one.model_id)]
+        compared = []
     return steps
+
+
+def _unjudged(
+    store: Store, request: ShardRequest, due: Sequence[Due], known: Mapping[str, Any]
+) -> list[Due]:
+    """Those whose comparison with a champion is not in the store."""
+    return [
+        one
+        for one in due
+        if one.champion is not None and _is_missing(store, known, judged_id(one, request.settings))
+    ]
+
+
+def _is_missing(store: Store, known: Mapping[str, Any], model_id: str) -> bool:
+    row = known.get(model_id)
+    lost = row is not None and row["checkpoint"] is not None
+    return row is None or (lost and not store.exists(row["checkpoint"]))
+
+
+def _judge(store: Store, request: ShardRequest, due: Sequence[Due]) -> None:
+    """Compare retrained models with their champions, a kind at a time."""
+    known = _known_models(store, request)
+    unjudged = _unjudged(store, request, due, known)
+    for kind in KINDS:
+        group = [one for one in unjudged if one.one.kind == kind]
+        if not group:
+            continue
+        found = judge(store, group, request.settings, known)
+        expected = {
+            known[row["model_id"]]["checkpoint"] for row in found.models if row["model_id"] in known
+        }
+        for path in sorted({found.checkpoint, *expected}):
+            store.write_file(path, found.data)
+        _write(store, request, found.statistics, found.scores, found.models)
+
+
+def _write(
+    store: Store,
+    request: ShardRequest,
+    statistics: Sequence[pa.Table],
+    scores: Sequence[dict[str, Any]],
+    models: Sequence[dict[str, Any]],
+) -> None:
+    """Last the `models` rows, which make the others count."""
+    losses = pa.concat_tables([derived_table("statistics", [], request), *statistics])
+    store.append_once("statistics", losses, now=datetime.now(UTC))
+    for dataset, rows in (("scores", scores), ("models", models)):
+        store.append_once(dataset, derived_table(dataset, rows, request), now=datetime.now(UTC))
 
 
 def _known_models(store: Store, request: ShardRequest) -> dict[str, dict[str, Any]]:
@@ -110,7 +160,7 @@ def _train(
     """Train one fleet; a lost checkpoint is written again where its models expect it."""
     able = [due for due in missing if due.one.too_short is None]
     checkpoint = None
-    statistics: list[dict[str, Any]] = []
+    statistics: list[pa.Table] = []
     scores: list[dict[str, Any]] = []
     lanes: dict[str, dict[str, Any]] = {}
     if able:
@@ -136,13 +186,22 @@ def _train(
             beside = fit_beside(one, fold)
             found = beside.predict(one, lstm, first)
             done = Evaluated(
-                one, fold, first, found.means, model_id, found.probabilities, found.edges
+                one,
+                fold,
+                first,
+                found.means,
+                model_id,
+                found.probabilities,
+                found.edges,
+                request.settings.evaluation.levels,
             )
-            statistics += statistics_rows(done)
-            scores += score_rows(done, request.settings.evaluation.level)
+            statistics.append(statistics_rows(done))
+            scores += score_rows(done)
             name = one.member(fold)
-            # The older folds go into the file only where the next refit is to start from them.
-            if fold.index == 0 or request.settings.training.cold_every > 1:
+            # The older folds go into the file only where the next refit is to need them.
+            training = request.settings.training
+            keep = fold.index == 0 or training.cold_every > 1 or training.champion
+            if keep and name not in kept:
                 kept.append(name)
             if fold.index == 0:
                 lanes[model_id] = _training_summary(fleet, name)
@@ -161,40 +220,19 @@ def _train(
         for path in sorted({checkpoint, *expected}):
             store.write_file(path, data)
     models = [_model_row(request, due, checkpoint, lanes.get(due.model_id, {})) for due in missing]
-    for dataset, rows in (("statistics", statistics), ("scores", scores), ("models", models)):
-        table = derived_table(dataset, rows, request)
-        store.append_once(dataset, table, now=datetime.now(UTC))
+    _write(store, request, statistics, scores, models)
 
 
 def _start_fleet(
     store: Store, able: Sequence[Due], known: Mapping[str, Mapping[str, Any]]
 ) -> Fleet | None:
-    """The members that training starts from, out of the files that hold them, as one fleet."""
-    from lstm_models import checkpoint as checkpoints
-
+    """The members that training starts from, as one fleet."""
     wanted: dict[str, list[str]] = {}
     for due in able:
         if due.start is not None and (starts := due.starts()):
             path = known[due.start.model_id]["checkpoint"]
             wanted.setdefault(path, []).extend(starts.values())
-    if not wanted:
-        return None
-    fleets = [
-        checkpoints.load(store.read_file(path), source=path)[0].select(names)
-        for path, names in sorted(wanted.items())
-    ]
-    return _joined(fleets)
-
-
-def _joined(fleets: Sequence[Fleet]) -> Fleet:
-    """One fleet of the members of all, which are of one config."""
-    own = {field.name for field in fields(fleets[0])} - {"config", "names", "reports"}
-    arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(one, name) for one in fleets]) for name in own
-    }
-    return replace(
-        fleets[0], names=tuple(name for one in fleets for name in one.names), reports=(), **arrays
-    )
+    return read_members(store, wanted)
 
 
 def _training_summary(fleet: Any, name: str) -> dict[str, Any]:  # noqa: ANN401 - a Fleet, lazily imported
@@ -255,7 +293,9 @@ class _Progress:
     def __init__(self, report: Report | None, steps: Sequence[Sequence[Due]], seeds: int) -> None:
         self.report = report
         self.folds = sum(len(one.one.folds) for missing in steps for one in missing)
-        self.networks = self.folds * seeds
+        self.networks = seeds * sum(
+            trainings(one.one.folds) for missing in steps for one in missing
+        )
         self.trained = self.scored = 0
         self.before = 0
 

@@ -21,7 +21,7 @@ from benchmarks.peers.trial import Trial
 from lstm_models import baselines, training
 from lstm_models.fleet_config import FleetConfig
 from lstm_models.updates import training_program
-from tasks.walkforward import SKIP_FEATURES
+from tasks.walkforward import SKIP_FORMS
 
 
 def run(problem: Problem, trial: Trial) -> None:
@@ -48,8 +48,9 @@ def _train(problem: Problem, trial: Trial, config: FleetConfig) -> None:
     targets, segments = problem.targets, problem.segments
     mask = np.zeros(targets.shape[:2], dtype=bool)
     mask[:, slice(*segments["fit"])] = True
-    columns = SKIP_FEATURES["log_volatility"] if config.skip else ()
-    skip = baselines.linear_skip(problem.inputs, targets, mask, columns)
+    form = SKIP_FORMS["log_volatility"]
+    columns = form.columns if config.skip else ()
+    skip = baselines.linear_skip(problem.inputs, targets, mask, columns, ridge=form.ridge)
     members = [
         training.Member(name, series, segments["fit"], segments["early_stop"])
         for series, name in enumerate(problem.names)

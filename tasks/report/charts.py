@@ -13,6 +13,8 @@ from html import escape
 from tasks.report.class_charts import BAR_HEIGHT, Columns, Divided
 from tasks.report.class_charts import HEIGHT as COLUMNS_HEIGHT
 from tasks.report.fan import HEIGHT, WIDTH, Fan, draw
+from tasks.report.live_chart import HEIGHT as SKILL_HEIGHT
+from tasks.report.live_chart import SkillPath
 
 # The picture for a place that strips styles: explicit colours on paper of its own, so that it is
 # readable on a light page and on a dark one.
@@ -31,12 +33,12 @@ _PICTURE_STYLE = (
 )
 
 
-Drawing = Fan | Columns | Divided
+Drawing = Fan | Columns | Divided | SkillPath
 
 
 def inline_chart(drawing: Drawing, chart_id: str) -> str:
     """One chart as an `<svg>` element that takes its colours from the page's CSS classes."""
-    style = "fan" if isinstance(drawing, Fan) else "classes"
+    style = "fan" if isinstance(drawing, Fan | SkillPath) else "classes"
     return (
         f'<svg class="{style}" viewBox="0 0 {WIDTH} {_height(drawing)}" role="img" '
         f'aria-labelledby="{escape(chart_id)}-t {escape(chart_id)}-d">'
@@ -49,13 +51,15 @@ def inline_chart(drawing: Drawing, chart_id: str) -> str:
 def _height(drawing: Drawing) -> int:
     if isinstance(drawing, Fan):
         return HEIGHT
+    if isinstance(drawing, SkillPath):
+        return SKILL_HEIGHT
     return COLUMNS_HEIGHT if isinstance(drawing, Columns) else BAR_HEIGHT
 
 
 def _marks(drawing: Drawing, *, hover: bool) -> str:
     if isinstance(drawing, Fan):
         return draw(drawing, hover=hover)
-    return drawing.draw(hover=hover) if isinstance(drawing, Columns) else drawing.draw()
+    return drawing.draw() if isinstance(drawing, Divided) else drawing.draw(hover=hover)
 
 
 def forecast_picture(rows: Sequence[Sequence[Drawing]], heading: str) -> bytes:

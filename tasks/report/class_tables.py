@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from tasks.directional import pesaran_timmermann
 from tasks.report.run_view import Row
 from tasks.report.score_tables import (
     CANDIDATES,
@@ -32,6 +33,7 @@ _COLUMNS: Mapping[str, Mapping[str, str]] = {
         "brier": "Brier",
         "accuracy": "Accuracy",
         "auc": "AUC",
+        "timing": "Timing, p",
     },
     "quantile_class": {
         "log_loss": "Log loss",
@@ -88,11 +90,24 @@ def score_of(scores: Sequence[Row], method: str, name: str) -> Cell:
         if against is None or any(row[of] != against[of] for of in _PAIRS):
             return Cell.absent()
         return skill_cell(row[score], against[score])
+    if name == "timing":
+        return _timing(row)
     if row[name] is None or math.isnan(row[name]):
         return Cell.absent()
     if name == "accuracy":
         return Cell(percent(row[name], 1), row[name])
     return Cell(number(row[name], _DECIMALS[name]), row[name])
+
+
+def _timing(row: Row) -> Cell:
+    """The p value of Pesaran and Timmermann; a dash where all calls were alike."""
+    accuracy, rises, called = (row.get(one) for one in ("accuracy", "rises", "called_rises"))
+    if accuracy is None or rises is None or called is None:
+        return Cell.absent()
+    test = pesaran_timmermann(row["count"], accuracy, rises, called)
+    if test.statistic is None:
+        return Cell.absent()
+    return Cell(number(test.p_value, 3), test.p_value)
 
 
 def class_scores(scores: Sequence[Row]) -> tuple[Table, ...]:

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
+from tasks.report.evidence import evidence_table
+from tasks.report.live import LiveTopic, live_topics
 from tasks.report.panels import Panel, panels
 from tasks.report.run_view import Key, Row, RunView
-from tasks.report.score_tables import LEARNED
+from tasks.report.score_tables import LEARNED, Table
 from tasks.report.summaries import Summary, summary
 from tasks.report.topics import TOPICS, Topic
 from tasks.report.typography import count, instant, long_date, plural
@@ -48,6 +50,8 @@ class Content:
     title: str
     lede: tuple[str, ...]
     summaries: tuple[Summary, ...]
+    evidence: Mapping[str, Table]
+    live: tuple[LiveTopic, ...]
     details: tuple[Detail, ...]
     left_out: int
     data: str
@@ -63,7 +67,15 @@ def content(view: RunView) -> Content:
     return Content(
         title=title(view),
         lede=_lede(view),
-        summaries=tuple(summary(topic, of) for topic, of in made.items() if of),
+        summaries=tuple(
+            summary(
+                topic, of, view.coverage.get((topic.target, topic.kind)), _scores_of(view, topic)
+            )
+            for topic, of in made.items()
+            if of
+        ),
+        evidence=_evidence(view),
+        live=live_topics(view.live),
         details=tuple(
             Detail(name, anchor, tuple(panel for panel in shown if panel.instrument == name))
             for name, anchor in anchors.items()
@@ -72,6 +84,19 @@ def content(view: RunView) -> Content:
         data=_data_sentence(view),
         rules=_by_rule(view),
     )
+
+
+def _evidence(view: RunView) -> dict[str, Table]:
+    """What the comparisons say of each topic, by its slug."""
+    tables = {
+        topic.slug: evidence_table(view.comparisons.get((topic.target, topic.kind), ()))
+        for topic in TOPICS
+    }
+    return {slug: table for slug, table in tables.items() if table is not None}
+
+
+def _scores_of(view: RunView, topic: Topic) -> list[tuple[Row, ...]]:
+    return [of for key, of in view.scores.items() if key[1:] == (topic.target, topic.kind)]
 
 
 def title(view: RunView) -> str:

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tasks.publish import published_as_of
 from tasks.report.charts import forecast_picture
 from tasks.report.content import content, title
+from tasks.report.live import NOTHING
 from tasks.report.missing import by_instrument
 from tasks.report.panels import panels
 from tasks.report.run_view import RunView, view_run
@@ -90,8 +91,10 @@ def render_report(view: RunView, *, store_url: str) -> str:
             run=run,
             content=said,
             facts=facts,
+            nothing_live=NOTHING,
             health=view.health,
             missing=by_instrument(view.missing),
+            live=bool(said.live),
             topics=[one.topic for one in said.summaries],
             stale=any(panel.since for one in said.summaries for panel in one.panels),
             runs=view.runs[:_RUNS_SHOWN],

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from tasks.report.class_figures import DecileFigures, DirectionFigures
+from tasks.report.drift import drift_note
 from tasks.report.path_figures import PathFigures
 from tasks.report.run_view import Key, Row, RunView
 from tasks.report.score_tables import LEARNED, Cell, Table, lstm_skill, method_name
@@ -23,6 +24,8 @@ Figures = PathFigures | DirectionFigures | DecileFigures
 class Panel:
     """What is published and why, its chart, its tables.
 
+    `drift`: what is said of intervals that no longer hold; empty where they do.
+
     `since`: the session that its leads count from, where that is not the run's.
     """
 
@@ -31,6 +34,7 @@ class Panel:
     method: str
     learned: bool
     reason: str
+    drift: str
     since: date | None
     baseline: str
     skill: Cell
@@ -70,6 +74,7 @@ def _panel(view: RunView, key: Key, topic: Topic, anchor: str) -> Panel:
         method=method_name(rows[0]["method"]),
         learned=rows[0]["method"] in LEARNED,
         reason=rows[0]["reason"],
+        drift=drift_note(rows[0]) or "",
         since=None if rows[0]["cutoff"] == view.run["session"] else rows[0]["cutoff"],
         baseline=method_name(scores[0]["baseline"]) if scores else "",
         skill=lstm_skill(scores),

@@ -15,6 +15,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.coverage import Coverage
+from tasks.held import held
+from tasks.live_skill import LiveSkill, live_skill
+from tasks.pooled_skill import pooled_skill
 from tasks.report.data_health import Health, arrivals, data_health
 from tasks.report.prices import PRICES, Prices, recent_prices
 from tasks.report.rises import Rises, rises
@@ -48,12 +52,17 @@ class RunView:
     runs: tuple[Row, ...]
     forecasts: Mapping[Key, tuple[Row, ...]]
     scores: Mapping[Key, tuple[Row, ...]]
+    live: tuple[LiveSkill, ...]
     models: Mapping[Key, Row]
     prices: Mapping[str, Prices]
     rises: Mapping[str, Rises]
     health: tuple[Health, ...]
     missing: tuple[Missing, ...]
     quarantine: tuple[Row, ...]
+    comparisons: Mapping[tuple[str, str], tuple[Row, ...]]
+    """By target and kind."""
+    coverage: Mapping[tuple[str, str], Coverage]
+    """Of the published intervals in the tests, by target and kind."""
 
 
 def view_run(store: Store, run_id: str | None = None) -> RunView:
@@ -82,18 +91,23 @@ def view_run(store: Store, run_id: str | None = None) -> RunView:
     actions = store.read("actions", as_of=as_of)
     directed = {instrument for instrument, _, kind in forecasts if kind == "direction"}
     models, due = _models(store, run, forecasts)
+    scores = _scores(store, run, forecasts)
+    backtest = pooled_skill(row for rows in scores.values() for row in rows)
     health = data_health(bars, arrivals(store, run, runs), quarantine, run["session"])
     return RunView(
         run=run,
         runs=tuple(runs),
         forecasts=forecasts,
-        scores=_scores(store, run, forecasts),
+        scores=scores,
+        live=live_skill(store, run["config_hash"], as_of, backtest),
         models=models,
         prices=recent_prices(bars, actions, recent),
         rises=rises(bars, actions, directed, run["session"]),
         health=health,
         missing=_missing(run, forecasts, due, health),
         quarantine=quarantine,
+        comparisons=_comparisons(store, run),
+        coverage=held(store, _model_ids(forecasts), run["config_hash"]),
     )
 
 
@@ -140,9 +154,28 @@ def _scores(
     store: Store, run: Row, forecasts: Mapping[Key, tuple[Row, ...]]
 ) -> dict[Key, tuple[Row, ...]]:
     """Pooled out-of-sample scores of the models that the forecasts name."""
-    ids = {rows[0]["model_id"] for rows in forecasts.values()} - {None, ""}
+    ids = _model_ids(forecasts)
     pooled = _by_key(scoreboard(store, ids, run["config_hash"])) if ids else {}
     return {key: tuple(rows) for key, rows in pooled.items()}
+
+
+def _model_ids(forecasts: Mapping[Key, tuple[Row, ...]]) -> set[str]:
+    return {rows[0]["model_id"] for rows in forecasts.values()} - {None, ""}
+
+
+def _comparisons(store: Store, run: Row) -> dict[tuple[str, str], tuple[Row, ...]]:
+    """The newest comparisons under the run's settings that were made by its day."""
+    rows = [
+        row
+        for row in store.read("comparisons").to_pylist()
+        if row["config_hash"] == run["config_hash"] and row["as_of"] <= run["as_of"]
+    ]
+    newest = max(((row["as_of"], row["made_at"], row["company"]) for row in rows), default=None)
+    found: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        if newest is not None and row["company"] == newest[2]:
+            found[row["target"], row["kind"]].append(row)
+    return {key: tuple(of) for key, of in found.items()}
 
 
 def _models(

@@ -29,6 +29,7 @@ _METHODS = {
     "har": "HAR",
     "harx": "HARX",
     "harx_long": "HARX long",
+    "harx_market": "HARX market",
     "ewma": "EWMA",
     "frequencies": "Frequencies",
     "climatology": "Climatology",

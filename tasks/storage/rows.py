@@ -88,7 +88,7 @@ def _bits(column: pa.ChunkedArray) -> Bits:
     kind = column.type
     absent = as_mask(pc.is_null(column))
     if pa.types.is_string(kind):
-        encoded = pc.dictionary_encode(column).unify_dictionaries().combine_chunks()
+        encoded = _encoded(column)
         words = [
             int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
             for word in encoded.dictionary.to_pylist()
@@ -128,7 +128,7 @@ def codes_of(table: pa.Table, names: Sequence[str]) -> Codes:
 def _column_codes(column: pa.ChunkedArray) -> tuple[Codes, int]:
     absent = as_mask(pc.is_null(column))
     if pa.types.is_string(column.type):
-        encoded = pc.dictionary_encode(column).unify_dictionaries().combine_chunks()
+        encoded = _encoded(column)
         words = encoded.dictionary
         rank = np.empty(len(words) + 1, dtype=np.int64)
         rank[_numpy(pc.sort_indices(words))] = np.arange(len(words))
@@ -139,6 +139,15 @@ def _column_codes(column: pa.ChunkedArray) -> tuple[Codes, int]:
         codes = codes - (present.min() if len(present) else 0)
     codes = np.where(absent, 0, codes + 1)
     return codes, int(codes.max()) + 1
+
+
+def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """Texts as positions in one dictionary.
+
+    Encoded as a whole: to unify a dictionary per chunk takes time with chunks × words, minutes for
+    the ids of a year of nights.
+    """
+    return pc.dictionary_encode(column.cast(pa.large_string()).combine_chunks())
 
 
 def _integers(column: pa.ChunkedArray) -> Codes:

@@ -20,7 +20,7 @@ from tasks.schemas import DATASETS
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = (ROOT / "docs" / "cli.md").read_text()
 HEAVY = ("tensorflow", "keras", "prefect", "pandas", "pyarrow", "numpy")
-COMMANDS = ("nightly", "ingest", "show", "report", "init", "doctor")
+COMMANDS = ("nightly", "ingest", "show", "plan", "report", "init", "doctor")
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +73,9 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("module", ["flows.run_night", "flows.nightly", "flows.doctor_command"])
+@pytest.mark.parametrize(
+    "module", ["flows.run_night", "flows.nightly", "flows.doctor_command", "flows.plan_command"]
+)
 def test_no_module_of_a_command_imports_tensorflow(module: str) -> None:
     script = (
         f"import sys, {module}; print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
@@ -111,7 +113,7 @@ def test_init_writes_a_file_and_does_not_overwrite_it() -> None:
     assert "fleetcast.toml is there already" in err
 
 
-@pytest.mark.parametrize("command", ["nightly", "ingest", "show runs", "report", "doctor"])
+@pytest.mark.parametrize("command", ["nightly", "ingest", "show runs", "plan", "report", "doctor"])
 def test_a_wrong_configuration_is_refused_before_any_work(command: str) -> None:
     Path("fleetcast.toml").write_text("[model]\nunitz = 3\n")
     code, out, err = fleetcast(*command.split())
@@ -123,7 +125,7 @@ def test_a_wrong_configuration_is_refused_before_any_work(command: str) -> None:
     assert [path.name for path in Path().iterdir()] == ["fleetcast.toml"]
 
 
-@pytest.mark.parametrize("command", ["nightly", "ingest", "show forecasts", "report"])
+@pytest.mark.parametrize("command", ["nightly", "ingest", "show forecasts", "plan", "report"])
 def test_a_store_that_is_a_file_is_refused(command: str) -> None:
     Path("store").write_text("not a folder")
     code, _, err = fleetcast(*command.split())

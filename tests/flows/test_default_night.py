@@ -75,7 +75,7 @@ def test_the_lstm_is_trained_and_scored_beside_every_baseline_on_the_same_pairs(
     models, scores = store.read("models"), store.read("scores")
     family = {
         "log_return": {"zero", "drift", "ar"},
-        "log_volatility": {"ewma", "har", "harx", "harx_long"},
+        "log_volatility": {"ewma", "har", "harx", "harx_long", "harx_market"},
     }
     for name in TRAINED:
         for target, baselines in family.items():

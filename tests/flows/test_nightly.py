@@ -148,6 +148,7 @@ def test_a_night_and_the_same_night_again(config: FleetcastConfig, prefect: str)
     assert [part.name for part in first.parts] == [
         "ingest",
         "pin",
+        "score",
         "train",
         "gate",
         "forecast",
@@ -294,6 +295,37 @@ def test_a_backfilled_night_knows_nothing_later(config: FleetcastConfig, prefect
     assert (done.session, done.origin) == (date(2019, 11, 27), "backfill")
     assert flow_runs(prefect)[0].name == "nightly-2019-11-27"
     assert {row["cutoff"] for row in rows(config, "forecasts")} == {date(2019, 11, 27)}
+
+
+def test_a_night_scores_what_earlier_ones_forecast_and_nothing_twice(
+    config: FleetcastConfig, prefect: str
+) -> None:
+    for day, matured in ((date(2019, 12, 24), 0), (date(2019, 12, 27), 16), (None, 32)):
+        assert night(config, as_of=day).matured == matured, day
+    assert night(config).matured == 0
+    assert flow_runs(prefect)[0].state.is_completed()
+    live = [row for row in rows(config, "scores") if row["segment"] == "live"]
+    # Nothing is trained on a year of bars, and the baseline of volatility needs more of them too.
+    assert {(row["target"], row["method"]) for row in live} == {
+        ("log_return", "published"),
+        ("log_return", "zero"),
+        ("log_volatility", "published"),
+    }
+    assert {row["segment"] for row in rows(config, "scores")} == {"live"}
+    assert {row["origin"] for row in live} == {"backfill"}
+
+
+def test_a_night_goes_on_where_scoring_fails(
+    config: FleetcastConfig, prefect: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise OSError("unreadable")
+
+    monkeypatch.setattr("flows.steps.score_matured", broken)
+    done = night(config)
+    assert flow_runs(prefect)[0].state.is_completed()
+    assert done.problems == ("scoring what matured failed: OSError: unreadable",)
+    assert (done.forecasts, done.matured) == (40, 0)
 
 
 def test_a_date_before_the_first_bar_is_refused_and_pins_nothing(

@@ -74,16 +74,17 @@ def test_a_night_without_any_server_answers_quietly_and_leaves_the_home_alone(
         "start",
         "ingest",
         "pin",
+        "score",
         "train",
         "gate",
         "forecast",
         "publish",
         "report",
     ]
-    titles = {"Start Prefect", "Ingest", "Pin the run", "Train", "Gate", "Forecast"}
+    titles = {"Start Prefect", "Ingest", "Pin the run", "Score what matured", "Train", "Gate"}
     for line in said.splitlines():
         start = line.partition(":")[0].removesuffix(" …")
-        assert start in titles | {"Publish", "Report"}, f"not ours: {line}"
+        assert start in titles | {"Forecast", "Publish", "Report"}, f"not ours: {line}"
     assert not (folder / "home" / ".prefect").exists()
     assert (folder / "store" / ".prefect" / "prefect.db").exists()
 
@@ -100,6 +101,7 @@ def test_a_night_on_a_configured_server_is_recorded_there_completely(folder: Pat
     assert {task["name"] for task in tasks} == {
         "ingest",
         "pin",
+        "score",
         "train-shard-0000",
         "gate",
         "forecast-shard-0000",

@@ -66,6 +66,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         stamp = {"run_id": run.run_id, "as_of": as_of, "made_at": as_of + HOUR}
         for name in ("A", "B"):
             identity = f"{name}{session}"
+            compared = {"comparison_id": identity, "instrument": None, "method": name}
+            write(store, "comparisons", filled("comparisons", **compared, **stamp))
             forecast = {"forecast_id": identity, "instrument": name, "cutoff": session}
             write(store, "forecasts", filled("forecasts", **forecast, **stamp))
             if name == "A" or session == NIGHTS[0]:  # B was not due again
@@ -84,7 +86,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-@pytest.mark.parametrize("shown", list(Shown))
+@pytest.mark.parametrize("shown", [one for one in Shown if one is not Shown.LIVE])
 def test_json_objects_have_the_columns_of_the_dataset(store: Store, shown: Shown) -> None:
     rows = json.loads(as_json(select(store, shown)))
     assert rows
@@ -137,11 +139,36 @@ def test_a_table_has_no_column_that_no_row_fills(classes: Store, store: Store) -
     assert "0.469 0.531" in captured.get()
 
 
-@pytest.mark.parametrize("shown", list(Shown))
+@pytest.mark.parametrize("shown", [one for one in Shown if one is not Shown.LIVE])
 def test_csv_has_the_columns_of_the_dataset(store: Store, shown: Shown) -> None:
     rows = list(csv.DictReader(io.StringIO(as_csv(select(store, shown)))))
     assert rows
     assert list(rows[0]) == DATASETS[shown].schema.names
+
+
+def test_comparisons_are_pooled_first_and_say_on_how_many_a_method_is_better(
+    tmp_path: Path,
+) -> None:
+    store = Store.open(tmp_path)
+    own = [("A", "lstm", 0.05), ("B", "lstm", 0.5), ("C", "lstm", None), ("A", "har", 0.01)]
+    rows = [
+        filled("comparisons", comparison_id=f"{n} {m}", instrument=n, method=m, q_value=q)
+        for n, m, q in [(None, "lstm", None), (None, "zero", None), *own]
+    ]
+    write(store, "comparisons", *[row | {"q_value": row.get("q_value")} for row in rows])
+    write(store, "forecasts", filled("forecasts", instrument="A"))
+    shown = select(store, Shown.COMPARISONS)
+    assert shown.num_rows == len(json.loads(as_json(shown))) == 6
+    table = as_table(Shown.COMPARISONS, shown)
+    heads = [str(column.header) for column in table.columns]
+    assert table.row_count == 2
+    assert "instrument" not in heads
+    better = list(table.columns[heads.index("better")].cells)
+    assert [str(cell) for cell in better] == ["1 of 3", "–"]
+    one = select(store, Shown.COMPARISONS, instruments=["A"])
+    of_one = as_table(Shown.COMPARISONS, one)
+    assert of_one.row_count == 2
+    assert "q_value" in [column.header for column in of_one.columns]
 
 
 def test_dates_and_instants_are_iso(store: Store) -> None:
@@ -209,7 +236,7 @@ def test_nothing_to_show_says_what_there_is(store: Store, tmp_path: Path) -> Non
     assert "there was no run yet. Start one with" in why_empty(empty, Shown.MODELS, None, [])
 
 
-@pytest.mark.parametrize("shown", list(Shown))
+@pytest.mark.parametrize("shown", [one for one in Shown if one is not Shown.LIVE])
 def test_a_table_for_people_has_a_line_per_row(store: Store, shown: Shown) -> None:
     rows = select(store, shown)
     table = as_table(shown, rows)
@@ -229,3 +256,24 @@ def test_markup_in_a_reason_is_shown_as_it_is(store: Store) -> None:
     with console.capture() as captured:
         console.print(as_table(Shown.QUARANTINE, marked))
     assert "[red]x[/red]" in captured.get()
+
+
+def test_live_skill_is_shown_pooled_and_single_live_scores_only_among_all(tmp_path: Path) -> None:
+    from tests.tasks.example_store import example_store
+    from tests.tasks.report.test_live import add_live
+
+    store = example_store(tmp_path / "store")
+    assert select(store, Shown.LIVE).num_rows == 0
+    assert "holds no live score" in why_empty(store, Shown.LIVE, None, ())
+    scores = select(store, Shown.SCORES).num_rows
+    add_live(store, nights=2)
+    assert select(store, Shown.SCORES).num_rows == scores
+    everything = select(store, Shown.SCORES, everything=True)
+    assert everything.num_rows == scores + 2 * 3 * 10
+    published, lstm = json.loads(as_json(select(store, Shown.LIVE)))
+    assert (published["method"], lstm["method"]) == ("published", "lstm")
+    assert (published["pairs"], published["sessions"], published["first"]) == (20, 2, "2013-01-03")
+    assert published["skill"] == pytest.approx(0.75)
+    assert select(store, Shown.LIVE, day=date(2012, 1, 1)).num_rows == 0
+    with pytest.raises(NothingToShowError, match="leave --instrument out"):
+        select(store, Shown.LIVE, instruments=["IBM"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.console import Console
 from flows import summary
 from flows.night import Counts, Missing, Night, Part
 from flows.prefect_home import Prefect
+from tasks.coverage import Coverage
 from tasks.report.run_view import RunView
 
 AS_OF = datetime(2013, 3, 1, 22, tzinfo=UTC)
@@ -25,6 +27,7 @@ NIGHT = Night(
     repeated=False,
     counts=Counts(new=12154, quarantined=3),
     instruments=("IBM", "FB"),
+    matured=0,
     trained=2,
     forecasts=20,
     written=20,
@@ -93,7 +96,7 @@ def view(leads: tuple[int, ...] = (1, 2, 5)) -> RunView:
         for target, mean in (("log_return", 0.0), ("log_volatility", -9.2))
     }
     scores = {("IBM", "log_volatility", "many_to_many"): (score("lstm", 0.3), score("har", 0.4))}
-    return cast("RunView", SimpleNamespace(forecasts=forecasts, scores=scores))
+    return cast("RunView", SimpleNamespace(forecasts=forecasts, scores=scores, coverage={}))
 
 
 def with_classes(of: RunView) -> RunView:
@@ -113,7 +116,7 @@ def with_classes(of: RunView) -> RunView:
             score("climatology", 2.25, "quantile_class"),
         ),
     }
-    return cast("RunView", SimpleNamespace(forecasts=forecasts, scores=scores))
+    return cast("RunView", SimpleNamespace(forecasts=forecasts, scores=scores, coverage={}))
 
 
 def cells(text: str, *words: str) -> list[str]:
@@ -157,7 +160,9 @@ def test_classes_stand_below_their_own_lead_with_their_own_skill() -> None:
 def test_a_night_of_classes_alone_has_one_lead() -> None:
     every = with_classes(view())
     alone = {key: rows for key, rows in every.forecasts.items() if key[2] != "many_to_many"}
-    text = shown(of=cast("RunView", SimpleNamespace(forecasts=alone, scores=every.scores)))
+    text = shown(
+        of=cast("RunView", SimpleNamespace(forecasts=alone, scores=every.scores, coverage={}))
+    )
     assert cells(text, "IBM", "Direction")[-2:] == ["53.0 % for a rise", "−1.4 %"]
     assert "Return" not in text
     assert "sessions ahead" not in text
@@ -168,7 +173,10 @@ def test_leads_that_count_from_an_older_session_are_marked() -> None:
     key = ("IBM", "log_return", "many_to_many")
     stale = tuple(dict(row) | {"cutoff": date(2013, 2, 27)} for row in old.forecasts[key])
     text = shown(
-        of=cast("RunView", SimpleNamespace(forecasts={**old.forecasts, key: stale}, scores={}))
+        of=cast(
+            "RunView",
+            SimpleNamespace(forecasts={**old.forecasts, key: stale}, scores={}, coverage={}),
+        )
     )
     assert cells(text, "IBM", "Return")[0] == "IBM from 2013-02-27"
     assert cells(text, "IBM", "Volatility")[0] == "IBM"
@@ -182,7 +190,7 @@ def test_whole_instruments_are_shown_up_to_so_many_rows(monkeypatch: pytest.Monk
         for i in range(4)
         for target in ("log_return", "log_volatility")
     }
-    text = shown(of=cast("RunView", SimpleNamespace(forecasts=rows, scores={})))
+    text = shown(of=cast("RunView", SimpleNamespace(forecasts=rows, scores={}, coverage={})))
     assert "the first 2 of 4 instruments" in text
     assert "I1" in text
     assert "│ I2" not in text
@@ -199,7 +207,9 @@ def test_why_a_baseline_is_published_is_one_line_a_topic() -> None:
     text = shown(
         of=cast(
             "RunView",
-            SimpleNamespace(forecasts={**every.forecasts, key: short, **more}, scores={}),
+            SimpleNamespace(
+                forecasts={**every.forecasts, key: short, **more}, scores={}, coverage={}
+            ),
         )
     )
     lines = [one for one in text.splitlines() if one.startswith("Published ")]
@@ -277,7 +287,7 @@ def test_instruments_that_lack_the_same_share_a_line() -> None:
 
 
 def test_a_night_without_a_forecast_still_has_an_end() -> None:
-    empty = cast("RunView", SimpleNamespace(forecasts={}, scores={}))
+    empty = cast("RunView", SimpleNamespace(forecasts={}, scores={}, coverage={}))
     assert "Time" in shown(of=empty)
 
 
@@ -309,3 +319,35 @@ def test_json_has_the_account_and_every_row() -> None:
     assert found["parts"][1] == {"name": "train", "seconds": 57.26}
     assert len(found["rows"]) == 12
     assert found["rows"][0]["target_session"] == "2013-03-04"
+
+
+def test_coverage_has_its_error_and_a_drifted_interval_its_name() -> None:
+    plain = view()
+    assert "Drift" not in shown(of=plain)
+    assert "intervals held" not in shown(of=plain)
+    key = ("IBM", "log_volatility", "many_to_many")
+    flagged = tuple({**row, "drift": True} for row in plain.forecasts[key])
+    of = cast(
+        "RunView",
+        SimpleNamespace(
+            forecasts={**plain.forecasts, key: flagged},
+            scores=plain.scores,
+            coverage={key[1:]: Coverage(0.796, 0.0081, 1008)},
+        ),
+    )
+    text = shown(of=of)
+    assert "intervals held Volatility, a year 79.6 % ± 0.8 %" in text.replace("\N{THIN SPACE}", " ")
+    assert re.search(
+        r"Drift +IBM \(.*\): recent intervals held too seldom, 1 of \d+ forecast", text
+    )
+    told = json.loads(summary.as_json(NIGHT, of))
+    assert told["coverage"] == [
+        {
+            "target": key[1],
+            "kind": key[2],
+            "share": 0.796,
+            "error": 0.0081,
+            "sessions": 1008,
+        }
+    ]
+    assert told["drift"] == [{"target": key[1], "kind": key[2], "instruments": ["IBM"]}]

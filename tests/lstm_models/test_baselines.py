@@ -191,10 +191,10 @@ def test_repeated_columns_share_the_slope_of_one() -> None:
     np.testing.assert_allclose(slopes, np.broadcast_to(single / 3, slopes.shape), rtol=1e-5)
 
 
-@given(rows_present=st.integers(0, 150), name=st.sampled_from(sorted(FORMS)))
+@given(rows_present=st.integers(0, 220), name=st.sampled_from(sorted(FORMS)))
 @settings(deadline=None, max_examples=60)
 def test_too_few_rows_are_said_so_and_never_fitted(rows_present: int, name: str) -> None:
-    inputs, targets = panel(members=2, time=160)
+    inputs, targets = panel(members=2, time=230)
     targets[0, rows_present:] = np.nan
     fitted = fit(name, inputs, targets, everything(inputs))
     usable = max(rows_present - (FORMS[name].lags - 1), 0)
@@ -234,6 +234,40 @@ def test_linear_skip_is_the_baseline_at_full_width() -> None:
     np.testing.assert_allclose(direct, harx.predict(inputs)[:2], rtol=1e-9)
 
 
+def test_a_ridge_equals_statsmodels_on_standardised_columns() -> None:
+    inputs, targets = panel()
+    form = FORMS["harx_market"]
+    assert form.ridge > 0.0
+    fitted = fit("harx_market", inputs, targets, everything(inputs))
+    for member in range(len(inputs)):
+        design = inputs[member][:, columns(form.columns)]
+        standard = (design - design.mean(axis=0)) / design.std(axis=0)
+        for lead in range(LEADS):
+            outcome = targets[member, :, lead]
+            reference = sm.OLS(outcome - outcome.mean(), standard).fit_regularized(
+                alpha=form.ridge / len(outcome), L1_wt=0.0
+            )
+            np.testing.assert_allclose(
+                fitted.coefficients[member, :-1, lead] * design.std(axis=0),
+                reference.params,
+                rtol=1e-5,
+                atol=1e-7,
+            )
+            predicted = fitted.predict(inputs)[member, :, lead]
+            assert predicted.mean() == pytest.approx(outcome.mean())
+
+
+def test_a_ridge_fades_with_the_length_of_the_history() -> None:
+    short, long = (panel(time=time) for time in (200, 4000))
+    gaps = []
+    for inputs, targets in (short, long):
+        rows = everything(inputs)
+        held = linear_skip(inputs, targets, rows, FORMS["harx_long"].columns, ridge=100.0)
+        free = linear_skip(inputs, targets, rows, FORMS["harx_long"].columns)
+        gaps.append(np.abs(held[:, :-1] - free[:, :-1]).sum() / np.abs(free[:, :-1]).sum())
+    assert gaps[1] < 0.25 * gaps[0]
+
+
 def test_float32_panels_are_fitted_in_float64() -> None:
     inputs, targets = panel()
     single = fit(
@@ -261,7 +295,7 @@ def test_wrong_arguments_are_named() -> None:
     rows = everything(inputs)
     with pytest.raises(ValueError, match=r"unknown baseline 'hra': expected one of \['ar'"):
         fit("hra", inputs, targets, rows)
-    with pytest.raises(ValueError, match=r"with 11 features: received shape \(3, 400, 4\)"):
+    with pytest.raises(ValueError, match=r"with 17 features: received shape \(3, 400, 4\)"):
         fit("har", inputs[..., :4], targets, rows)
     with pytest.raises(ValueError, match=r"targets must be .* received shape \(3, 399, 3\)"):
         fit("har", inputs, targets[:, 1:], rows)

@@ -303,7 +303,7 @@ def test_wrong_arguments_are_named() -> None:
     rows = every(inputs)
     with pytest.raises(ValueError, match="unknown class baseline 'logti': expected one of"):
         fit("logti", inputs, returns, rows, RISE)
-    with pytest.raises(ValueError, match=r"with 11 features: received shape \(50, 4\)"):
+    with pytest.raises(ValueError, match=r"with 17 features: received shape \(50, 4\)"):
         fit("logit", inputs[:, :4], returns, rows, RISE)
     with pytest.raises(ValueError, match=r"inputs must be \(row, feature\)"):
         fit("frequencies", inputs, returns, rows, RISE).predict(inputs[0])

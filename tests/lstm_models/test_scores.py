@@ -106,6 +106,27 @@ def test_merged_in_pieces_equals_direct(
             assert np.isnan(direct.mean()[member, lead])
 
 
+@given(
+    arrays(np.float64, (6, 9, 2), elements=finite),
+    arrays(np.bool_, (6, 9, 2)),
+    st.lists(st.integers(0, 3), min_size=6, max_size=6),
+    st.permutations(range(4)),
+)
+def test_shards_merged_in_any_order_equal_the_score_of_all_members(
+    statistic: np.ndarray, present: np.ndarray, shard_of: list[int], order: list[int]
+) -> None:
+    merged = ScoreState.zero((2,))
+    for shard in order:
+        mine = np.flatnonzero(np.array(shard_of) == shard)
+        own = ScoreState.of(statistic[mine], present[mine], axis=1)
+        assert own.count.shape == (len(mine), 2)
+        merged += own.sum(axis=0)
+    direct = ScoreState.of(statistic, present, axis=(0, 1))
+    assert np.array_equal(merged.count, direct.count)
+    np.testing.assert_allclose(merged.total, direct.total, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(merged.mean(), direct.mean(), rtol=1e-9, atol=1e-9)
+
+
 def test_a_group_is_its_pairs_not_the_mean_of_its_means() -> None:
     state = ScoreState(np.array([2.0, 9.0]), np.array([1, 9]))
     assert float(state.sum(axis=0).mean()) == pytest.approx(1.1)

@@ -213,11 +213,11 @@ def _reason(instrument: str, target: str) -> str:
         return "baseline zero: lstm did not beat it (pooled t = 0.31, p = 0.378, needed p ≤ 0.05)"
     if _learned(instrument, target):
         return (
-            "lstm beats harx_long on 1,260 gate sessions pooled over 4 instruments: t = 2.84, "
+            "lstm beats harx_market on 1,260 gate sessions pooled over 4 instruments: t = 2.84, "
             "p = 0.002; own gate skill +2.1 %"
         )
     return (
-        "baseline harx_long: lstm beats it on 1,260 gate sessions pooled over 4 instruments "
+        "baseline harx_market: lstm beats it on 1,260 gate sessions pooled over 4 instruments "
         "(t = 2.84, p = 0.002) but not on IBM: own gate skill -0.4 %"
     )
 
@@ -251,6 +251,15 @@ def _forecast(instrument: str, target: str, lead: int) -> Row:
         "method": "lstm" if learned else DEFAULT_BASELINE[target],
         "reason": _reason(instrument, target),
         "model_id": f"m-{instrument}-{target}",
+        "intervals": [{"level": LEVEL, "lower": mean - half, "upper": mean + 1.08 * half}],
+        "recent_coverage": LEVEL,
+        "drift": False,
+        "baseline": DEFAULT_BASELINE[target],
+        "baseline_mean": mean,
+        "baseline_probabilities": None,
+        "lstm_mean": mean,
+        "lstm_probabilities": None,
+        "epsilon": 1e-7 if target == "log_volatility" else None,
     }
 
 
@@ -259,7 +268,8 @@ def _score(instrument: str, target: str, method: str, lead: int, fold: int) -> R
         "zero": 1.0,
         "drift": 1.0012,
         "ar": 1.0061,
-        "harx_long": 1.0,
+        "harx_market": 1.0,
+        "harx_long": 1.011,
         "harx": 1.018,
         "har": 1.031,
         "ewma": 1.094,

@@ -23,7 +23,7 @@ from tests.tasks.markets import HORIZON, ROWS, SETTINGS, Prices, garch, series_o
 MARKET: Mapping[str, Prices] = {"ANT": garch(1), "BEE": garch(2).close_only()}
 KINDS: tuple[Kind, ...] = ("direction", "quantile_class")
 FLEET_PARTS = ("center", "spread", "skip", "recurrence", "head", "edges")
-LEVEL = SETTINGS.evaluation.level
+LEVELS = SETTINGS.evaluation.levels
 
 Fitted = dict[tuple[str, int, str], bytes]
 """Bits by instrument, fold and parameter."""
@@ -150,7 +150,7 @@ def forecasts_at(fleet: Fleet, one: Subject, fold: Fold, cutoff: int) -> dict[st
     predicted = fit_beside(one, fold).predict(one, lstm, first)
     found = {}
     for name, mean in predicted.means.items():
-        at = bounds(one, mean, first, np.array([cutoff]), LEVEL)
+        at = bounds(one, mean, first, np.array([cutoff]), LEVELS)
         chances = predicted.probabilities[name][-1]
         assert np.isfinite(mean[-1]).all()
         assert chances.sum() == pytest.approx(1.0, abs=1e-6)

@@ -74,7 +74,7 @@ def test_a_direction_needs_both_of_its_classes(drawn: Floats, said: str) -> None
 
 
 def test_what_a_kind_is_measured_by() -> None:
-    assert default_baseline("many_to_many", "log_volatility") == "harx_long"
+    assert default_baseline("many_to_many", "log_volatility") == "harx_market"
     assert default_baseline("direction", "log_return") == "frequencies"
     assert default_baseline("quantile_class", "log_return") == "climatology"
     assert [leads(kind, 7) for kind in ("many_to_many", *CLASS_KINDS)] == [7, 1, 1]
@@ -113,7 +113,7 @@ def evaluated(kind: Kind) -> Evaluated:
 @EACH_KIND
 def test_all_methods_of_a_class_kind_are_scored_on_the_same_pairs(kind: Kind) -> None:
     done = evaluated(kind)
-    rows = score_rows(done, 0.8)
+    rows = score_rows(done)
     assert {row["method"] for row in rows} == set(done.methods)
     for segment in ("gate", "test"):
         pairs = {
@@ -122,7 +122,10 @@ def test_all_methods_of_a_class_kind_are_scored_on_the_same_pairs(kind: Kind) ->
             if row["segment"] == segment
         }
         assert len(pairs) == 1
-    assert {row["kind"] for row in statistics_rows(done)} == {kind}
+    statistics = statistics_rows(done).to_pylist()
+    assert {row["kind"] for row in statistics} == {kind}
+    assert {row["method"] for row in statistics if row["segment"] == "test"} == set(done.methods)
+    assert {row["difference"] for row in statistics} == {None}
 
 
 @EACH_KIND
@@ -131,7 +134,7 @@ def test_a_missing_probability_is_an_error_and_never_a_pair_without_one(kind: Ki
     row = done.fold.test[0] - done.first + 3
     done.probabilities["lstm"][row] = np.nan
     with pytest.raises(ValueError, match="not finite"):
-        score_rows(done, 0.8)
+        score_rows(done)
 
 
 def test_an_unknown_return_has_no_loss() -> None:
@@ -140,7 +143,7 @@ def test_an_unknown_return_has_no_loss() -> None:
     np.testing.assert_allclose(found, [np.log(2), np.nan, np.log(2)])
     means = scores("direction", chances, np.array([0.1, np.nan, -0.1]), np.array([0.0]))
     assert means["log_loss"] == pytest.approx([np.log(2)])
-    assert set(means) == {"log_loss", "brier", "accuracy", "auc"}
+    assert set(means) == {"log_loss", "brier", "accuracy", "auc", "rises", "called_rises"}
 
 
 @EACH_KIND
@@ -166,3 +169,14 @@ def test_class_means_are_those_of_the_rows_that_the_network_has_used() -> None:
     fitted: Any = fit_beside(one, chosen)
     assert isinstance(fitted.fitted, FittedClasses)
     np.testing.assert_allclose(fitted.fitted.means, [used[used <= 0].mean(), used[used > 0].mean()])
+
+
+def test_a_direction_has_the_shares_that_a_test_of_its_calls_needs() -> None:
+    rise = np.array([0.6, 0.7, 0.5, 0.2, 0.9])
+    returns = np.array([0.1, -0.1, 0.2, 0.0, np.nan])
+    found = scores("direction", np.column_stack([1 - rise, rise]), returns, np.array([0.0]))
+    assert found["rises"] == pytest.approx([2 / 4])
+    assert found["called_rises"] == pytest.approx([2 / 4])  # a half is no call of a rise
+    assert found["accuracy"] == pytest.approx([2 / 4])
+    deciles = scores("quantile_class", np.full((5, 10), 0.1), returns, np.linspace(-1, 1, 9))
+    assert not {"rises", "called_rises"} & set(deciles)

@@ -226,6 +226,51 @@ def test_losses_of_test_segments_never_speak(tmp_path: Path) -> None:
     assert outcomes[0] == outcomes[1]
 
 
+def corrupted_after(rows: Sequence[Row], fold: int, *, leak: bool) -> list[list[Row]]:
+    """Two worlds with other outcomes after a fold's gate; `leak`: its test rows are gate rows."""
+    last = fold_sessions(TONIGHT, fold, "gate")[-1].item()
+    worlds = []
+    for wild in (-30.0, 30.0):
+        world = [
+            row | {"loss": row["loss"] + (wild if row["method"] == "lstm" else 0.0)}
+            if row["cutoff"] > last
+            else row
+            for row in rows
+        ]
+        tested = [r["fold"] == fold and r["segment"] == "test" for r in world]
+        worlds.append(
+            [
+                r | {"segment": "gate"} if leak and t else r
+                for r, t in zip(world, tested, strict=True)
+            ]
+        )
+    return worlds
+
+
+@pytest.mark.parametrize("fold", [1, 2])
+def test_a_gate_on_the_test_segment_would_be_noticed(fold: int, tmp_path: Path) -> None:
+    """The canary: no outcome after a fold's gate changes what it publishes, memory included."""
+    rows = [
+        row
+        for each in FOLDS
+        for segment in (("gate", "test") if each else ("gate",))
+        for row in loss_rows("ANT", segment, each, 0.02)
+    ]
+    scores = [score_row("ANT", each, m, 1) for each in (1, 2) for m in ("zero", "lstm")]
+    for leak in (False, True):
+        published = []
+        for place, world in enumerate(corrupted_after(rows, fold, leak=leak)):
+            bench = Bench(tmp_path / f"{leak} {place}", {})
+            bench.request = request_for(bench.store, "ANT", settings=JUDGED)
+            for dataset, of in (("statistics", world), ("scores", scores)):
+                table = derived_table(dataset, of, bench.request)
+                bench.store.append_once(dataset, table, now=NOW)
+            decide_and_score(bench.store, [model("ANT")], bench.request)
+            published.append([row for row in bench.published() if row["fold"] == fold])
+        assert (published[0] == published[1]) != leak
+        assert published[0]
+
+
 def test_published_rows_copy_the_numbers_of_what_was_chosen(tmp_path: Path) -> None:
     bench = Bench(tmp_path, {"ANT": (BETTER, WORSE, BETTER)})
     bench.decide()

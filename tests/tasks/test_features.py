@@ -24,8 +24,20 @@ from tasks.features import (
 from tests.tasks.markets import Prices, garch, series_of
 
 EPSILON = 3e-7
-RANGED = series_of(garch(1, 200))
-CLOSES = series_of(garch(2, 200).close_only())
+
+
+def in_a_market(series: Series, seed: int) -> Series:
+    """The series beside a market that is made up."""
+    random = np.random.default_rng(seed)
+    return replace(
+        series,
+        market_variance=random.uniform(0.1, 4.0, len(series)),
+        market_return=random.normal(scale=0.01, size=len(series)),
+    )
+
+
+RANGED = in_a_market(series_of(garch(1, 200)), 1)
+CLOSES = in_a_market(series_of(garch(2, 200).close_only()), 2)
 WITH_GAPS = series_of(
     garch(3, 60),
     sessions=np.delete(CLOSES.sessions[:66], [5, 6, 20, 33, 40, 41]),
@@ -63,6 +75,16 @@ def ewma(series: Series, row: int) -> float:
     return level
 
 
+def market(series: Series) -> tuple[Floats, Floats]:
+    assert series.market_variance is not None
+    assert series.market_return is not None
+    return series.market_variance, series.market_return
+
+
+def trailing_mean(values: Floats, row: int, window: int) -> float:
+    return float(np.mean(values[row - window + 1 : row + 1])) if row + 1 >= window else np.nan
+
+
 SLOW: dict[str, Callable[[Series, int], float]] = {
     "log_return": lambda s, t: s.log_return[t],
     "abs_return": lambda s, t: abs(s.log_return[t]),
@@ -75,6 +97,12 @@ SLOW: dict[str, Callable[[Series, int], float]] = {
     "log_variance_66": lambda s, t: np.log(mean_variance(s, t, 66) + EPSILON),
     "log_variance_126": lambda s, t: np.log(mean_variance(s, t, 126) + EPSILON),
     "log_variance_ewma": lambda s, t: np.log(ewma(s, t) + EPSILON),
+    "market_return": lambda s, t: market(s)[1][t],
+    "market_abs_return": lambda s, t: abs(market(s)[1][t]),
+    "market_return_5": lambda s, t: 5 * trailing_mean(market(s)[1], t, 5),
+    "market_log_variance_1": lambda s, t: np.log(market(s)[0][t]),
+    "market_log_variance_5": lambda s, t: np.log(trailing_mean(market(s)[0], t, 5)),
+    "market_log_variance_22": lambda s, t: np.log(trailing_mean(market(s)[0], t, 22)),
 }
 
 
@@ -105,9 +133,19 @@ def test_rows_to_come_change_no_bit_of_a_feature(rows: int) -> None:
             close=series.close[:rows],
             log_return=series.log_return[:rows],
             variance=series.variance[:rows],
+            market_variance=market(series)[0][:rows],
+            market_return=market(series)[1][:rows],
         )
         expected = features(series, EPSILON)[:rows]
         assert features(shorter, EPSILON).tobytes() == expected.tobytes()
+
+
+def test_without_a_market_its_features_stand_still() -> None:
+    alone = features(replace(RANGED, market_variance=None, market_return=None), EPSILON)
+    shared = [place for place, name in enumerate(FEATURES) if name.startswith("market")]
+    assert (alone[21:, shared] == 0.0).all()
+    own = [place for place in range(len(FEATURES)) if place not in shared]
+    assert alone[:, own].tobytes() == features(RANGED, EPSILON)[:, own].tobytes()
 
 
 @given(row=st.integers(1, 199), log_return=st.floats(-1, 1), variance=st.floats(1e-9, 1))

@@ -11,6 +11,7 @@ import pytest
 
 from tasks.forecast import forecast_shard
 from tasks.gate import Decision
+from tasks.kinds import default_baseline
 from tasks.store import Store
 from tasks.walkforward import (
     Subject,
@@ -20,6 +21,7 @@ from tasks.walkforward import (
     predict_fold,
     subject,
 )
+from tests.lstm_models.slow_intervals import slow_half_widths
 from tests.tasks.markets import (
     ANT,
     HORIZON,
@@ -133,11 +135,24 @@ def test_a_forecast_is_what_its_method_says_with_errors_since_calibration(
             float(tonight.targets[past, lead - 1] - means[past - first, lead - 1])
             for past in range(first, last - lead + 1)
         ]
-        scaled = sorted(abs(e) / s for e, s in zip(errors, tonight.scale[first:], strict=False))
-        rank = int(np.ceil((len(scaled) + 1) * LEVEL))
-        half = scaled[rank - 1] * tonight.scale[last]
-        assert row["upper"] - row["mean"] == pytest.approx(half, rel=1e-12)
-        assert row["mean"] - row["lower"] == pytest.approx(half, rel=1e-12)
+        sizes = {
+            first + past: abs(error) / tonight.scale[first + past]
+            for past, error in enumerate(errors)
+        }
+        assert [one["level"] for one in row["intervals"]] == list(SETTINGS.evaluation.levels)
+        assert (row["lower"], row["upper"], row["level"]) == (
+            row["intervals"][0]["lower"],
+            row["intervals"][0]["upper"],
+            LEVEL,
+        )
+        narrower = 0.0
+        for one in row["intervals"]:
+            widths = slow_half_widths(sizes, range(first, ROWS), lead, one["level"])
+            half = widths[last] * tonight.scale[last]
+            assert one["upper"] - row["mean"] == pytest.approx(half, rel=1e-9)
+            assert row["mean"] - one["lower"] == pytest.approx(half, rel=1e-9)
+            assert half > narrower
+            narrower = half
         if target == "log_volatility":
             smearing = sum(np.exp(error) for error in errors) / len(errors)
             variance = np.exp(row["mean"]) * smearing - tonight.epsilon
@@ -300,8 +315,49 @@ def test_an_id_holds_knowledge_configuration_and_data_but_not_the_run(
     assert not ids() & mine
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_forecast_says_what_stood_beside_it_whatever_was_published(
+    target: str, night: Night, tmp_path: Path
+) -> None:
+    store = copy_of(night.store, tmp_path)
+    default = default_baseline("many_to_many", target)
+    by_method = {}
+    for method in ("lstm", default):
+        request = request_for(store, "ANT", config_hash=f"published {method}")
+        forecast_shard(request, night.trained.models, [decision(target, method)])
+        rows = [row for row in forecast_rows(store, "ANT") if row["config_hash"].endswith(method)]
+        by_method[method] = forecasts_of(rows, "ANT", target)
+    for one, other in zip(*by_method.values(), strict=True):
+        assert one["mean"] == one["lstm_mean"] == other["lstm_mean"]
+        assert other["mean"] == other["baseline_mean"] == one["baseline_mean"]
+        assert one["baseline"] == other["baseline"] == default
+        (_, tonight) = tonights(target)
+        assert one["epsilon"] == (tonight.epsilon if target == "log_volatility" else None)
+
+
+def test_an_instrument_without_a_network_has_none_beside_its_forecast(night: Night) -> None:
+    rows = forecast_rows(night.store, "FLY")
+    assert rows
+    for row in rows:
+        assert row["lstm_mean"] is None
+        default = default_baseline("many_to_many", row["target"])
+        assert row["baseline"] == default
+        assert row["baseline_mean"] == (row["mean"] if row["method"] == default else None)
+
+
 def test_progress_counts_the_forecasts(night: Night, tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
     request = request_for(copy_of(night.store, tmp_path), "ANT", "BEE")
     forecast_shard(request, night.trained.models, night.decisions, lambda *step: told.append(step))
     assert told == [("forecast", done, 4) for done in range(1, 5)]
+
+
+def test_recent_coverage_is_that_of_the_intervals_that_would_have_been_given(night: Night) -> None:
+    rows = forecast_rows(night.store)
+    for target in TARGETS:
+        of = [row for row in rows if row["target"] == target]
+        assert all(row["drift"] in (True, False) for row in of)
+        assert all(0.0 <= row["recent_coverage"] <= 1.0 for row in of)
+        # One answer for a forecast, whatever the lead.
+        answers = {(row["instrument"], row["recent_coverage"], row["drift"]) for row in of}
+        assert len(answers) == len({row["instrument"] for row in of})

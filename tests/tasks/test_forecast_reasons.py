@@ -9,6 +9,7 @@ from tasks.forecast import ForecastResult, NotForecast, forecast_shard
 from tasks.settings import TargetsConfig
 from tasks.store import Store
 from tasks.walkforward import subject
+from tests.lstm_models.slow_intervals import slow_half_widths
 from tests.tasks.markets import (
     CAT,
     HORIZON,
@@ -60,8 +61,9 @@ def test_a_fallback_is_fitted_before_the_errors_that_make_its_interval(night: Ni
         lead = row["lead"]
         assert row["mean"] == pytest.approx(means[-1, lead - 1], rel=1e-6)
         past = np.arange(first, 200 - lead)
-        errors = np.sort(np.abs(one.targets[past, lead - 1] - means[past, lead - 1]))
-        half = errors[int(np.ceil((len(errors) + 1) * LEVEL)) - 1]
+        errors = np.abs(one.targets[past, lead - 1] - means[past, lead - 1])
+        sizes = dict(zip(past.tolist(), errors.tolist(), strict=True))
+        half = slow_half_widths(sizes, range(first, 200), lead, LEVEL)[199]
         assert row["upper"] - row["mean"] == pytest.approx(half, rel=1e-6)
 
 
@@ -75,7 +77,7 @@ def test_an_instrument_that_no_model_is_due_for_yet_gets_a_baseline(
     assert {row["reason"] for row in forecasts_of(rows, "ANT", "log_return")} == {
         "baseline zero: no model of it is due yet"
     }
-    assert {row["method"] for row in forecasts_of(rows, "ANT", "log_volatility")} == {"harx_long"}
+    assert {row["method"] for row in forecasts_of(rows, "ANT", "log_volatility")} == {"harx_market"}
     assert {row["model_id"] for row in rows} == {None}
 
 
@@ -84,7 +86,7 @@ def test_without_a_decision_the_default_baseline_is_published(night: Night, tmp_
     request = request_for(store, "ANT", config_hash="another config")
     forecast_shard(request, night.trained.models, ())
     rows = [row for row in forecast_rows(store, "ANT") if row["config_hash"] == "another config"]
-    for target, method in (("log_return", "zero"), ("log_volatility", "harx_long")):
+    for target, method in (("log_return", "zero"), ("log_volatility", "harx_market")):
         for row in forecasts_of(rows, "ANT", target):
             assert row["method"] == method
             assert row["reason"] == f"baseline {method}: the gate had nothing to judge by"
@@ -154,7 +156,7 @@ def test_staleness_is_allowed_up_to_its_limit(
 def test_a_level_that_needs_more_errors_than_there_are_gives_no_forecast(
     night: Night, tmp_path: Path
 ) -> None:
-    evaluation = SETTINGS.evaluation.model_copy(update={"level": 0.99})
+    evaluation = SETTINGS.evaluation.model_copy(update={"levels": (0.99,)})
     settings = SETTINGS.model_copy(update={"evaluation": evaluation})
     request = request_for(copy_of(night.store, tmp_path), "ANT", "FLY", settings=settings)
     result = forecast_shard(request, night.trained.models, night.decisions)

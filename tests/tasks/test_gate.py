@@ -1,5 +1,7 @@
 """The gate: recomputed by hand, at its edges, and by simulation."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,8 +12,10 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from benchmarks.gate_simulation import BASELINE, World, losses, statistics_table
-from tasks.gate import TIE, Decision, GateConfig, decide
+from tasks.evidence import TIE
+from tasks.gate import Decision, GateConfig, decide, decide_at
 from tasks.significance import hac_test
+from tests.tasks.gate_reference import reference
 
 Floats = NDArray[np.float64]
 HORIZON = 5
@@ -58,7 +62,7 @@ def test_a_candidate_that_is_better_is_published_with_its_figures() -> None:
         assert decision.p_value == pytest.approx(by_hand.p_value)
         own = 100 * (1 - drawn["lstm"][position].mean() / drawn[BASELINE][position].mean())
         assert decision.reason == (
-            "lstm beats harx_long on 504 gate sessions pooled over 3 instruments: "
+            f"lstm beats {BASELINE} on 504 gate sessions pooled over 3 instruments: "
             f"t = {by_hand.statistic:.2f}, p = {by_hand.p_value:.3g}; own gate skill {own:+.1f} %"
         )
 
@@ -70,7 +74,7 @@ def test_a_candidate_that_is_not_better_is_not_published() -> None:
         assert decision.t_statistic is not None
         assert decision.t_statistic < 0
         assert decision.reason == (
-            f"baseline harx_long: {decision.candidate} did not beat it (pooled "
+            f"baseline {BASELINE}: {decision.candidate} did not beat it (pooled "
             f"t = {decision.t_statistic:.2f}, p = {decision.p_value:.3g}, needed p ≤ 0.05)"
         )
 
@@ -112,7 +116,9 @@ def test_an_instrument_on_which_it_did_worse_keeps_the_baseline() -> None:
     assert [decision.method for decision in decisions] == ["lstm", BASELINE, "lstm"]
     assert decisions[1].candidate == "lstm"
     assert decisions[1].t_statistic == decisions[0].t_statistic
-    assert decisions[1].reason.startswith("baseline harx_long: lstm beats it on 504 gate sessions")
+    assert decisions[1].reason.startswith(
+        f"baseline {BASELINE}: lstm beats it on 504 gate sessions"
+    )
     assert decisions[1].reason.endswith("but not on I001: own gate skill -5.0 %")
 
 
@@ -159,7 +165,7 @@ def test_too_few_sessions_mean_the_baseline() -> None:
     for decision in decided(drawn):
         assert (decision.method, decision.candidate, decision.t_statistic) == (BASELINE, None, None)
         assert decision.reason == (
-            "baseline harx_long: 199 gate sessions hold 39 that do not overlap at horizon 5, and "
+            f"baseline {BASELINE}: 199 gate sessions hold 39 that do not overlap at horizon 5, and "
             "lstm needs 40 to be judged"
         )
     enough = {method: loss[:, :200] for method, loss in better().items()}
@@ -192,10 +198,11 @@ def test_a_method_that_is_missing_or_broken_is_said_and_harms_no_other() -> None
     table = without(statistics_table(drawn, 2), "I003", method="lstm")
     decisions = decide(table, ONLY_LSTM, horizon=HORIZON)
     assert [decision.reason for decision in decisions[:4]] == [
-        "baseline harx_long: lstm has no finite loss on 1 of 504 gate sessions",
-        "baseline harx_long: lstm has no finite loss on 2 of 504 gate sessions",
-        "baseline harx_long: harx_long has no finite loss on 1 of 504 gate sessions",
-        "baseline harx_long: lstm and harx_long have no gate session in common to be compared on",
+        f"baseline {BASELINE}: lstm has no finite loss on 1 of 504 gate sessions",
+        f"baseline {BASELINE}: lstm has no finite loss on 2 of 504 gate sessions",
+        f"baseline {BASELINE}: {BASELINE} has no finite loss on 1 of 504 gate sessions",
+        f"baseline {BASELINE}: lstm and {BASELINE} have no gate session in common to be compared "
+        "on",
     ]
     assert {(decision.method, decision.candidate) for decision in decisions[:4]} == {
         (BASELINE, None)
@@ -267,7 +274,7 @@ def test_targets_are_decided_apart_and_in_order() -> None:
     both = decide(pa.concat_tables([volatility, returns]), RULE, horizon=HORIZON)
     assert [(decision.target, decision.baseline) for decision in both] == [
         ("log_return", "zero")
-    ] * 3 + [("log_volatility", "harx_long")] * 3
+    ] * 3 + [("log_volatility", BASELINE)] * 3
     assert both[3:] == decide(volatility, RULE, horizon=HORIZON)
 
 
@@ -308,7 +315,7 @@ def test_one_instrument_alone_is_a_group() -> None:
 
 def test_tables_that_cannot_be_judged_are_refused() -> None:
     table = statistics_table(better(), folds=2)
-    with pytest.raises(ValueError, match="harx_long has 2 losses for I000"):
+    with pytest.raises(ValueError, match=f"{BASELINE} has 2 losses for I000"):
         decide(pa.concat_tables([table, table]), RULE, horizon=HORIZON)
     prices = replaced(table, target=pa.repeat("price", len(table)))
     with pytest.raises(ValueError, match=r"'price' has no default baseline.*'log_volatility'\]"):
@@ -331,6 +338,7 @@ def test_tables_that_cannot_be_judged_are_refused() -> None:
         ("significance", 0.5, "less than 0.5"),
         ("min_sessions", 7, "greater than or equal to 8"),
         ("veto_t", 4, "less than or equal to 3"),
+        ("keep_significance", 0.04, r"keep_significance must be at least significance \(0.05\)"),
         ("candidates", (), "at least 1 item"),
         ("candidates", ("lstn",), "'lstm' or 'combination'"),
         ("candidates", ("lstm", "lstm"), "candidates must be distinct"),
@@ -344,3 +352,145 @@ def test_a_wrong_configuration_is_refused(field: str, value: object, said: str) 
 
 def test_a_tie_is_smaller_than_any_skill_that_is_printed() -> None:
     assert 100 * TIE < 0.05
+
+
+def played(
+    *edges: Sequence[float], span: int = 252, seed: int = 0, base: Floats | None = None
+) -> dict[str, Floats]:
+    """Losses of an LSTM that is better by so much, in each span of sessions, of each instrument.
+
+    The noise about it has mean zero in every span, so that the means are as stated.
+    """
+    random = np.random.default_rng(seed)
+    shape = (len(edges), len(edges[0]), span)
+    if base is None:
+        base = 3.0 + random.normal(0.0, 0.3, (shape[0], shape[1] * span))
+    noise = random.normal(0.0, 0.3, shape)
+    noise -= noise.mean(axis=2, keepdims=True)
+    edge = (np.asarray(edges)[..., None] + noise).reshape(base.shape)
+    return {BASELINE: base, "lstm": base - edge}
+
+
+def in_time(drawn: dict[str, Floats], rule: GateConfig) -> list[tuple[Decision, ...]]:
+    """What is decided at the end of every fold's gate, the oldest first."""
+    folds = drawn[BASELINE].shape[1] // 252
+    table = statistics_table(drawn, folds)
+    ends = [table["cutoff"][252 * (fold + 1) - 1].as_py() for fold in range(folds)]
+    found = decide_at(table, rule, horizon=HORIZON, limits=ends)
+    assert found[ends[-1]] == decide(table, rule, horizon=HORIZON)
+    return [found[end] for end in ends]
+
+
+WAVERING = played((0.06, -0.03, -0.1), (0.06, -0.03, -0.1))
+"""Better in the first year and worse in the next two: proved, then doubtful, then lost."""
+LAX = GateConfig(candidates=("lstm",), keep_significance=0.45)
+
+
+def test_what_was_published_stays_on_easier_terms_than_it_came() -> None:
+    proved, doubtful, lost = in_time(WAVERING, LAX)
+    assert [(d.method, d.kept) for d in proved] == [("lstm", False)] * 2
+    p_value = doubtful[0].p_value
+    assert p_value is not None
+    assert 0.05 < p_value <= 0.45
+    for decision in doubtful:
+        assert (decision.method, decision.kept) == ("lstm", True)
+        assert decision.reason.startswith(
+            f"lstm kept in place of {BASELINE} on 504 gate sessions pooled over 2 instruments: "
+            f"t = {decision.t_statistic:.2f}, p = {p_value:.3g}, needed p ≤ 0.45 to stay; own"
+        )
+    assert {d.method for d in lost} == {BASELINE}
+    assert all("needed p ≤ 0.05" in d.reason for d in lost)
+
+
+def test_without_easier_terms_there_is_no_memory() -> None:
+    strict = GateConfig(candidates=("lstm",), keep_significance=0.05)
+    _, doubtful, _ = in_time(WAVERING, strict)
+    assert {d.method for d in doubtful} == {BASELINE}
+    # What was never published has nothing to stay: the same p, another history.
+    first, second = in_time(played((-0.03, 0.06), (-0.03, 0.06)), LAX)
+    assert {d.method for d in (*first, *second)} == {BASELINE}
+    assert 0.05 < (second[0].p_value or 1.0) <= 0.45
+
+
+def test_nobody_comes_on_the_terms_of_those_who_stay() -> None:
+    """An instrument that was vetoed when the candidate was proved waits until it is again."""
+    first, second = in_time(played((0.06, -0.05), (0.06, -0.05), (-0.01, 0.06)), LAX)
+    assert [d.method for d in first] == ["lstm", "lstm", BASELINE]
+    assert "but not on I002" in first[2].reason
+    assert 0.05 < (second[0].p_value or 0.0) <= 0.45
+    assert [d.kept for d in second] == [True, True, False]
+    assert second[2].method == BASELINE
+    assert "did not beat it" in second[2].reason
+
+
+def test_one_on_which_what_stays_did_worse_keeps_it_no_longer() -> None:
+    first, second = in_time(played((0.06, -0.01), (0.06, -0.07)), LAX)
+    assert [d.method for d in first] == ["lstm", "lstm"]
+    assert [(d.method, d.kept) for d in second] == [("lstm", True), (BASELINE, False)]
+    assert "lstm may stay on 504 gate sessions" in second[1].reason
+    assert second[1].reason.endswith("but not on I001: own gate skill -0.2 %")
+
+
+@pytest.mark.parametrize(("edge", "chosen"), [(0.03, "lstm"), (0.15, "combination")])
+def test_another_candidate_must_itself_be_proved(edge: float, chosen: str) -> None:
+    drawn = played((0.06, -0.03), (0.06, -0.03))
+    other = played((0.0, edge), (0.0, edge), seed=1, base=drawn[BASELINE])["lstm"]
+    rule = GateConfig(keep_significance=0.45)
+    first, second = in_time({**drawn, "combination": other}, rule)
+    assert {d.method for d in first} == {"lstm"}
+    assert {(d.method, d.kept) for d in second} == {(chosen, chosen == "lstm")}
+    (alone,) = in_time({**drawn, "lstm": other}, LAX)[1][:1]
+    # The larger t alone is not enough.
+    assert (alone.t_statistic or 0.0) > (second[0].t_statistic or 0.0) - 1e-9
+    assert ((alone.p_value or 1.0) <= 0.05) == (chosen == "combination")
+
+
+def test_steps_are_the_days_on_which_most_instruments_end_a_fold() -> None:
+    """One instrument's longer segment is no step: there, nothing would have stayed."""
+    drawn = played(*[(0.06, 0.06, -0.14, 0.06)] * 3, span=126)
+    table = statistics_table(drawn, 2)
+    before = decide(table, LAX, horizon=HORIZON)
+    assert [d.kept for d in before] == [True] * 3
+    later = table["cutoff"][377].as_py()
+    for odd, kept in ((["I002"], True), (["I001", "I002"], False)):
+        own = pc.is_in(table["instrument"], value_set=pa.array(odd))
+        longer = pc.and_(own, pc.less_equal(table["cutoff"], later))
+        fold = pc.if_else(longer, pa.scalar(1, pa.int64()).cast(pa.int32()), table["fold"])
+        after = decide(replaced(table, fold=fold), LAX, horizon=HORIZON)
+        assert [d.kept for d in after] == [kept] * 3
+
+
+def test_an_independent_reading_of_the_rule_decides_the_same() -> None:
+    rule = GateConfig(keep_significance=0.45)
+    answers: list[tuple[str, bool]] = []
+    for seed in range(6):
+        random = np.random.default_rng(seed)
+        edges = np.array([0.05, -0.04, 0.03]) + random.normal(0.0, 0.02, (3, 3))
+        drawn = played(*edges, seed=seed)
+        other = played(*edges[:, ::-1], seed=seed + 50, base=drawn[BASELINE])["lstm"]
+        table = statistics_table({**drawn, "combination": other}, folds=3)
+        expected = reference(table.to_pylist(), rule, horizon=HORIZON)
+        found = decide(table, rule, horizon=HORIZON)
+        assert {d.instrument: (d.method, d.kept) for d in found} == expected
+        answers += expected.values()
+    assert {method for method, _ in answers} == {BASELINE, "lstm", "combination"}
+    assert {kept for _, kept in answers} == {True, False}
+
+
+def test_constant_differences_and_an_all_missing_baseline_mean_the_baseline() -> None:
+    """There is no variance to test against, or there are no pairs."""
+    drawn = better()
+    drawn["lstm"] = drawn["combination"] = drawn[BASELINE] * 0 + 1.0
+    drawn[BASELINE] = drawn["lstm"] + 0.1
+    for decision in decided(drawn):
+        assert decision.method == BASELINE
+        assert decision.reason.endswith("is level with it (the losses differ by a constant)")
+    table = statistics_table(better(), folds=2)
+    missing = table.filter(pc.not_equal(table["method"], BASELINE))
+    for decision in decide(missing, RULE, horizon=HORIZON):
+        assert (decision.method, decision.candidate) == (BASELINE, None)
+        assert "have no gate session in common to be compared on" in decision.reason
+    nothing = replaced(table, loss=pa.array(np.full(len(table), np.nan)))
+    for decision in decide(nothing, RULE, horizon=HORIZON):
+        assert decision.method == BASELINE
+        assert f"{BASELINE} has no finite loss on 504 of 504 gate sessions" in decision.reason

@@ -71,6 +71,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         "max_updates": 11,
         "refit_every": 6,
         "cold_every": 4,
+        "champion": True,
         "fleet_width": 5,
         "shard_size": 9,
         "processes": 2,
@@ -83,11 +84,23 @@ CHANGES: dict[str, dict[str, Any]] = {
         "calibrate": 61,
         "test": 41,
         "embargo": 7,
-        "level": 0.7,
+        "fit_sessions": 130,
+        "folds_per_refit": 2,
+        "levels": (0.7,),
+        "drift_sessions": 30,
+        "drift_significance": 0.02,
         "gate_rule": {"min_sessions": 9},
     },
 }
-CHANGE_NO_MODEL = {"kinds", "max_stale", "shard_size", "processes", "gate_rule"}
+CHANGE_NO_MODEL = {
+    "kinds",
+    "max_stale",
+    "shard_size",
+    "processes",
+    "gate_rule",
+    "drift_sessions",
+    "drift_significance",
+}
 ALIKE: dict[Kind, set[str]] = {
     "many_to_many": {*CHANGE_NO_MODEL, "bidirectional"},
     "direction": {*CHANGE_NO_MODEL, "names", "horizon"},

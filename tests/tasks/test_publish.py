@@ -70,7 +70,8 @@ def test_csv_says_the_same_as_parquet(store: Store) -> None:
 
 
 def test_csv_writes_lists_as_json(store: Store) -> None:
-    lists = {"probabilities": [0.25, 0.75], "edges": [0.0]}
+    levels = [{"level": 0.8, "lower": -0.5, "upper": 0.25}]
+    lists = {"probabilities": [0.25, 0.75], "edges": [0.0], "intervals": levels}
     plain, *others = forecasts().to_pylist()
     rows = [{**plain, "probabilities": None, "edges": None}, *(row | lists for row in others)]
     publish_latest(store, pa.Table.from_pylist(rows, schema=DATASETS["forecasts"].schema))

@@ -56,6 +56,8 @@ def score(
         "accuracy": None,
         "auc": None,
         "rps": None,
+        "rises": None,
+        "called_rises": None,
         "config_hash": "config",
         "made_at": made_at,
     }

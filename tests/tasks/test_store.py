@@ -202,11 +202,36 @@ def test_known_at_of_derived_rows_is_the_commit(store: Store) -> None:
 def test_a_late_duplicate_changes_nothing(store: Store) -> None:
     store.append_once("statistics", losses(["a"], 1.0), now=NIGHT)
     kept = store.read("statistics")
-    stamp = pa.array([NIGHT + DAY], INSTANT)
-    late = losses(["a"], 2.0).append_column("known_at", stamp).cast(kept.schema)
+    late = pa.Table.from_pylist(
+        [row | {"loss": 2.0, "known_at": NIGHT + DAY} for row in kept.to_pylist()],
+        schema=kept.schema,
+    )
     write_deltalake(f"{store.url}/statistics", late, mode="append")  # past the check, as in a race
     assert store.history("statistics").num_rows == 2
     assert store.read("statistics").equals(kept)
+
+
+def test_a_row_of_no_instrument_comes_before_those_of_one(store: Store) -> None:
+    def row(name: str, instrument: str | None) -> dict[str, object]:
+        words = {"company": "c", "target": "t", "kind": "k", "method": "m", "baseline": "b"}
+        whose = {"config_hash": "h", "run_id": "r", "origin": "live"}
+        days = {"first_cutoff": SESSION, "last_cutoff": SESSION, "sessions": 1, "instruments": 1}
+        when = {"as_of": NIGHT, "made_at": NIGHT}
+        about = {"comparison_id": name, "instrument": instrument}
+        return {**about, **words, **whose, **days, **when}
+
+    rows = [row("own", "A"), row("pooled", None)]
+    table = pa.Table.from_pylist(rows, schema=without_known_at("comparisons"))
+    assert store.append_once("comparisons", table, now=NIGHT) == 2
+    assert store.append_once("comparisons", table, now=NIGHT + DAY) == 0
+    assert store.read("comparisons")["comparison_id"].to_pylist() == ["pooled", "own"]
+    of_one = store.read("comparisons", instruments=["A"])
+    assert of_one["comparison_id"].to_pylist() == ["own"]
+
+
+def without_known_at(dataset: str) -> pa.Schema:
+    fields = [field for field in DATASETS[dataset].schema if field.name != "known_at"]
+    return pa.schema([pa.field(field.name, field.type) for field in fields])
 
 
 def test_a_pinned_version_reads_exactly_that_snapshot(store: Store) -> None:

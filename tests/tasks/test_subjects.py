@@ -11,9 +11,11 @@ from lstm_models.features import FEATURES
 from lstm_models.fleet import Fleet
 from lstm_models.fleet_config import KINDS, FleetConfig
 from tasks.features import Series
+from tasks.market import with_market
+from tasks.sessions import CalendarConfig, Calendars
 from tasks.settings import ModelConfig
 from tasks.walkforward import (
-    SKIP_FEATURES,
+    SKIP_FORMS,
     all_methods,
     fit_baselines,
     fit_fleet,
@@ -27,16 +29,20 @@ FOLDS = subject(series_of(ANT), "log_return", SETTINGS).folds
 
 
 def test_with_a_head_of_zeros_the_lstm_is_its_linear_path() -> None:
-    one = subject(series_of(ANT), "log_volatility", SETTINGS)
+    series = series_of(ANT)
+    beside = with_market(
+        {"ANT": series}, {"BEE": series_of(BEE, "BEE")}, Calendars.load(CalendarConfig())
+    )
+    one = subject(beside["ANT"], "log_volatility", SETTINGS)
     fleet = fit_fleet([one], SETTINGS)
     fold = FOLDS[0]
     at = fleet.index(one.member(fold))
     start = replace(fleet, head=np.zeros_like(fleet.head))
     (mean,) = predict_fold(start, [one.member(fold)], [one], [fold.gate])
-    baseline = fit_baselines(one, fold)["harx_long"]
+    baseline = fit_baselines(one, fold)["harx_market"]
     expected = baseline.predict(one.inputs[None])[0, slice(*fold.gate)]
     np.testing.assert_allclose(mean, expected, rtol=1e-12)
-    read = [FEATURES.index(name) for name in SKIP_FEATURES["log_volatility"]]
+    read = [FEATURES.index(name) for name in SKIP_FORMS["log_volatility"].columns]
     assert np.flatnonzero(fleet.skip[at, :-1].any(axis=1)).tolist() == sorted(read)
 
 
@@ -101,7 +107,7 @@ def test_a_fold_keeps_its_name_when_its_number_changes() -> None:
 
 
 def test_a_combination_is_the_mean_of_the_lstm_and_its_partner() -> None:
-    for target, partner in (("log_return", "zero"), ("log_volatility", "harx_long")):
+    for target, partner in (("log_return", "zero"), ("log_volatility", "harx_market")):
         one = subject(series_of(ANT), target, SETTINGS)
         fold = FOLDS[1]
         lstm = np.random.default_rng(0).normal(size=(20, HORIZON))

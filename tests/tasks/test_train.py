@@ -267,7 +267,7 @@ def test_scores_in_the_store_equal_a_recomputation_from_predictions(
     """The fleet is fitted again outside the store, and every squared error summed in a loop."""
     one = subject(series_of(ANT.head(ROWS - 2), last=REFIT), target, SETTINGS)
     fleet = fit_fleet([one], SETTINGS)
-    default = {"log_return": "zero", "log_volatility": "harx_long"}[target]
+    default = {"log_return": "zero", "log_volatility": "harx_market"}[target]
     stored = {
         (row["fold"], row["segment"], row["method"], row["lead"]): row
         for row in night.store.read("scores", instruments=["ANT"]).to_pylist()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tasks.directional import pesaran_timmermann
 from tasks.report.class_tables import (
     class_names,
     class_scores,
@@ -122,9 +123,27 @@ def test_the_lowest_log_loss_is_marked_whoever_has_it(kind: str, best: str) -> N
 def test_direction_has_its_own_scores() -> None:
     rows = scores("direction", "IBM")
     (table,) = class_scores(rows)
-    assert [head.text for head in table.heads] == ["Log loss", "Skill", "Brier", "Accuracy", "AUC"]
+    assert [head.text for head in table.heads] == [
+        "Log loss",
+        "Skill",
+        "Brier",
+        "Accuracy",
+        "AUC",
+        "Timing, p",
+    ]
     (line,) = (x for g in table.groups for x in g.lines if x.label == "LSTM before the gate")
     lstm = of(rows, "lstm")
     shown = [cell.value for cell in line.cells]
     assert shown[0] == lstm["log_loss"]
-    assert shown[2:] == [lstm["brier"], lstm["accuracy"], lstm["auc"]]
+    assert shown[2:5] == [lstm["brier"], lstm["accuracy"], lstm["auc"]]
+
+
+def test_timing_is_the_test_of_pesaran_and_timmermann_on_the_pooled_shares() -> None:
+    rows = scores("direction", "IBM")
+    lstm = of(rows, "lstm")
+    assert score_of(rows, "lstm", "timing").value is None  # not known
+    lstm |= {"count": 500, "accuracy": 0.55, "rises": 0.53, "called_rises": 0.6}
+    test = pesaran_timmermann(500, 0.55, 0.53, 0.6)
+    assert score_of(rows, "lstm", "timing").value == test.p_value
+    lstm |= {"accuracy": 0.53, "called_rises": 1.0}
+    assert score_of(rows, "lstm", "timing").text == "—"

@@ -103,7 +103,13 @@ def test_errors_skill_and_coverage_are_the_pooled_scores(page: Element, target: 
     names = {"LSTM before the gate": "lstm", "Published": "published", "Combination": "combination"}
     baselines = {"Zero": "zero", "Drift": "drift", "AR": "ar"}
     if target == "log_volatility":
-        baselines = {"HAR": "har", "HARX": "harx", "HARX long": "harx_long", "EWMA": "ewma"}
+        baselines = {
+            "HAR": "har",
+            "HARX": "harx",
+            "HARX long": "harx_long",
+            "HARX market": "harx_market",
+            "EWMA": "ewma",
+        }
     assert set(errors) == {*names, *baselines}
     mse = {}
     for label, method in (names | baselines).items():
@@ -155,7 +161,7 @@ def test_the_summary_names_method_reason_and_skill_of_every_forecast(page: Eleme
             assert row["reason"] in text
     aapl = tables[1][0]
     lstm, base = (
-        [row["mse"] for row in scored("AAPL", "log_volatility", m)] for m in ("lstm", "harx_long")
+        [row["mse"] for row in scored("AAPL", "log_volatility", m)] for m in ("lstm", "harx_market")
     )
     shown = [float(d.attributes["value"] or "") for d in aapl.all("data")]
     assert shown[-1] == pytest.approx(1 - sum(lstm) / sum(base))
