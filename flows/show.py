@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -69,8 +70,7 @@ _COLUMNS = {
         "initial_early_stop_mse reason"
     ),
     Shown.COMPARISONS: (
-        "instrument target kind method baseline skill dm_t dm_p cw_t cw_p q_value mcs_p spa_p "
-        "better sessions instruments reason"
+        "instrument target kind method baseline skill dm_t dm_p cw_p q_value mcs_p spa_p better"
     ),
 }
 """Columns of the table for people, if any row has them; CSV and JSON have all of them."""
@@ -87,8 +87,16 @@ _LIVE_SCHEMA = pa.schema(
 
 _IF_ANY = frozenset(
     ["volatility", "probability_up", "probabilities", "log_loss", "brier", "accuracy", "auc", "rps"]
-) | frozenset(["cw_t", "cw_p", "q_value", "mcs_p", "spa_p", "better"])
+) | frozenset(["cw_p", "q_value", "mcs_p", "spa_p", "better"])
 """Columns of the table that only some kinds fill: left out where no row does."""
+
+_DECIMALS = {"skill": 4, "backtest": 4, "dm_t": 2} | dict.fromkeys(
+    ("dm_p", "cw_p", "q_value", "mcs_p", "spa_p", "coverage"), 3
+)
+"""Of figures in the table; others have four digits."""
+
+_FIGURES = frozenset([Shown.SCORES, Shown.LIVE, Shown.COMPARISONS])
+"""What is mostly numbers: no lines between its columns, which there are many of."""
 
 
 def select(
@@ -188,6 +196,8 @@ def as_table(shown: Shown, rows: pa.Table) -> Table:
     if shown is Shown.COMPARISONS:
         rows = _pooled(rows)
     table = Table(title=_title(shown, rows), title_justify="left", header_style="bold")
+    if shown in _FIGURES:
+        table.box, table.padding, table.show_edge = box.SIMPLE_HEAD, (0, 1, 0, 0), False
     names = [
         name
         for name in _COLUMNS[shown].split()
@@ -198,7 +208,7 @@ def as_table(shown: Shown, rows: pa.Table) -> Table:
         number = pa.types.is_floating(rows[name].type) or pa.types.is_integer(rows[name].type)
         table.add_column(name, justify="right" if number else "left", overflow="fold")
     for row in rows.select(names).to_pylist():
-        table.add_row(*(Text(_cell(value)) for value in row.values()))
+        table.add_row(*(Text(_cell(value, name)) for name, value in row.items()))
     return table
 
 
@@ -296,13 +306,13 @@ def _json(value: object) -> object:
     return value
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, name: str = "") -> str:
     if value is None:
         return "–"
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.{_DECIMALS[name]}f}" if name in _DECIMALS else f"{value:.4g}"
     if isinstance(value, list):
         return " ".join(f"{one:.3f}" for one in value)
     return str(value)

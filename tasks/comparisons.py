@@ -6,7 +6,7 @@ themselves, nor decides anything: the gate does, on other segments.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -63,13 +63,9 @@ def write_comparisons(
     Raises:
         StoreError: if the store cannot be read or written.
     """
-    company = content_id("comparisons", COMPARISON_CODE_VERSION, sorted(evaluation_ids))
-    there = store.read("comparisons", columns=["company", "config_hash"])
-    ours = pc.and_(
-        pc.equal(there["company"], company), pc.equal(there["config_hash"], request.config_hash)
-    )
-    if pc.any(ours).as_py():
+    if is_compared(store, evaluation_ids, request):
         return 0
+    company = company_of(evaluation_ids)
     test = statistics.filter(pc.equal(statistics["segment"], "test"))
     rows: list[Row] = []
     groups = test.group_by(["target", "kind"]).aggregate([]).to_pylist()
@@ -90,6 +86,21 @@ def write_comparisons(
     return store.append_once(
         "comparisons", derived_table("comparisons", rows, request), now=datetime.now(UTC)
     )
+
+
+def is_compared(store: Store, evaluation_ids: Sequence[str], request: ShardRequest) -> bool:
+    """Whether a company's comparisons are in the store, under the request's settings.
+
+    Raises:
+        StoreError: if the store cannot be read.
+    """
+    there = store.scan("comparisons", ["company"], among={"config_hash": [request.config_hash]})
+    return bool(pc.any(pc.equal(there["company"], company_of(evaluation_ids))).as_py())
+
+
+def company_of(evaluation_ids: Iterable[str]) -> str:
+    """The id of a company: of the evaluations that were compared together, in any order."""
+    return content_id("comparisons", COMPARISON_CODE_VERSION, sorted(evaluation_ids))
 
 
 def seed_of(company: str, target: str, kind: str) -> int:

@@ -5,21 +5,28 @@ Owns which folds may speak when. Never touches the rule itself (`tasks.gate`) or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.comparisons import write_comparisons
+from tasks.comparisons import is_compared, write_comparisons
 from tasks.gate import Decision, decide_at
 from tasks.identity import content_id
 from tasks.shards import ShardRequest
 from tasks.store import Store
 from tasks.train import Model, derived_table
 
+Row = Mapping[str, Any]
 PUBLISHED = "published"
 """The method name, in `scores`, of what the gate would have published in a fold's test segment."""
+
+_OWN = ("evaluation_id", "instrument", "target", "kind")
+_LOSSES = (*_OWN, "method", "fold", "segment", "cutoff", "loss")
+_FOLD = [*_OWN, "fold", "baseline"]
+_PLACE = (*_FOLD, "method", "lead", "level", "score_id")
 
 
 def decide_and_score(
@@ -45,42 +52,71 @@ def decide_and_score(
     trained = [model for model in models if model.status != "not_trained"]
     if not trained:
         return ()
-    ids = pa.array(sorted(model.model_id for model in trained))
+    ids = sorted(model.model_id for model in trained)
     instruments = sorted({model.instrument for model in trained})
-    statistics = _of(store.read("statistics", instruments=instruments), ids)
-    scores = _of(store.read("scores", instruments=instruments), ids)
     settings = request.settings
-    company = content_id(ids.to_pylist())
-    gate = statistics.filter(pc.equal(statistics["segment"], "gate"))
+    gate = _read(store, "statistics", instruments, ids, segment="gate", columns=_LOSSES)
     limits = _gate_ends(gate)
     decided = decide_at(
         gate,
         settings.evaluation.gate_rule,
         horizon=settings.targets.horizon,
         limits=set(limits.values()),
+        wanted=_wanted(gate, limits),
     )
+    del gate
     chosen = {
         limit: {(d.instrument, d.kind, d.target): d.method for d in decisions}
         for limit, decisions in decided.items()
     }
-    rows = []
+    tested = _read(store, "scores", instruments, ids, segment="test", columns=_PLACE)
     published: dict[tuple[str, int], str] = {}
-    for row in scores.filter(pc.equal(scores["segment"], "test")).to_pylist():
-        limit = limits.get((row["evaluation_id"], row["fold"]))
-        spoken = {} if limit is None else chosen[limit]
+    for fold in tested.group_by(_FOLD).aggregate([]).to_pylist():
+        key = (fold["evaluation_id"], fold["fold"])
+        spoken = {} if key not in limits else chosen[limits[key]]
         # As tonight: where the gate has nothing to judge by, the default baseline is published.
-        place = (row["instrument"], row["kind"], row["target"])
-        if row["method"] == spoken.get(place, row["baseline"]):
-            of = (row["evaluation_id"], row["fold"], row["lead"], row["level"])
-            identity = content_id(PUBLISHED, of, company, request.config_hash)
-            rows.append({**row, "score_id": identity, "method": PUBLISHED})
-            published[row["evaluation_id"], row["fold"]] = row["method"]
-    for row in rows:
-        for stamp in ("as_of", "config_hash", "run_id", "origin", "made_at", "known_at"):
-            del row[stamp]
-    store.append_once("scores", derived_table("scores", rows, request), now=datetime.now(UTC))
-    write_comparisons(store, statistics, published, ids.to_pylist(), request)
+        published[key] = spoken.get(
+            (fold["instrument"], fold["kind"], fold["target"]), fold["baseline"]
+        )
+    _publish(store, tested, published, ids, request)
+    if not is_compared(store, ids, request):
+        losses = _read(store, "statistics", instruments, ids, segment="test")
+        write_comparisons(store, losses, published, ids, request)
     return decided[max(decided)] if decided else ()
+
+
+def own_published(
+    scores: Iterable[Row], evaluation_ids: Collection[str], config_hash: str
+) -> list[Row]:
+    """Backtest scores with one row of what was published per evaluation, fold and lead.
+
+    What is published depends on the company of models that the gate pooled. A night that lacked a
+    shard, or had another universe, was another company, and wrote rows of its own. So the rows are
+    those of the company asked for; where it has none, the newest.
+
+    Args:
+        scores: rows of `scores`, all of `evaluation_ids`.
+        evaluation_ids: every trained model of the company.
+        config_hash: whose "published".
+    """
+    company = content_id(sorted(evaluation_ids))
+    kept: list[Row] = []
+    published: dict[tuple[Any, ...], tuple[Any, Row]] = {}
+    for row in scores:
+        if row["method"] != PUBLISHED or row["segment"] == "live":
+            kept.append(row)
+        elif row["config_hash"] == config_hash:
+            own = row["score_id"] == _published_id(row, company, config_hash)
+            rank = (own, row["made_at"], row["score_id"])
+            place = tuple(row[name] for name in ("evaluation_id", "fold", "lead"))
+            if place not in published or published[place][0] < rank:
+                published[place] = (rank, row)
+    return kept + [row for _, row in published.values()]
+
+
+def _published_id(row: Row, company: str, config_hash: str) -> str:
+    of = (row["evaluation_id"], row["fold"], row["lead"], row["level"])
+    return content_id(PUBLISHED, of, company, config_hash)
 
 
 def _gate_ends(gate: pa.Table) -> dict[tuple[str, int], date]:
@@ -89,5 +125,58 @@ def _gate_ends(gate: pa.Table) -> dict[tuple[str, int], date]:
     return {(row["evaluation_id"], row["fold"]): row["cutoff_max"] for row in ends.to_pylist()}
 
 
-def _of(table: pa.Table, evaluation_ids: pa.Array) -> pa.Table:
-    return table.filter(pc.is_in(table["evaluation_id"], value_set=evaluation_ids))
+def _wanted(gate: pa.Table, limits: Mapping[tuple[str, int], date]) -> dict[date, set[str]]:
+    """Whose decision is asked for on each day but the last, which is tonight's and everybody's."""
+    names = gate.group_by(["evaluation_id", "instrument"]).aggregate([]).to_pylist()
+    instrument = {row["evaluation_id"]: row["instrument"] for row in names}
+    wanted: dict[date, set[str]] = {}
+    for (evaluation, _), limit in limits.items():
+        wanted.setdefault(limit, set()).add(instrument[evaluation])
+    wanted.pop(max(wanted, default=date.max), None)
+    return wanted
+
+
+def _publish(
+    store: Store,
+    tested: pa.Table,
+    published: Mapping[tuple[str, int], str],
+    evaluation_ids: Sequence[str],
+    request: ShardRequest,
+) -> None:
+    """Write the scores of what was published that are not there: copies of its own."""
+    chosen = pa.table(
+        {
+            "evaluation_id": pa.array([key[0] for key in published], pa.string()),
+            "fold": pa.array([key[1] for key in published], tested.schema.field("fold").type),
+            "method": pa.array(published.values(), pa.string()),
+        }
+    )
+    there = set(tested["score_id"].filter(pc.equal(tested["method"], PUBLISHED)).to_pylist())
+    missing: dict[str, str] = {}
+    company = content_id(evaluation_ids)
+    for row in tested.join(chosen, chosen.column_names, join_type="inner").to_pylist():
+        identity = _published_id(row, company, request.config_hash)
+        if identity not in there:
+            missing[row["score_id"]] = identity
+    if not missing:
+        return
+    rows = store.read("scores", among={"score_id": sorted(missing)}).to_pylist()
+    for row in rows:
+        row |= {"score_id": missing[row["score_id"]], "method": PUBLISHED}
+        for stamp in ("as_of", "config_hash", "run_id", "origin", "made_at", "known_at"):
+            del row[stamp]
+    store.append_once("scores", derived_table("scores", rows, request), now=datetime.now(UTC))
+
+
+def _read(
+    store: Store,
+    dataset: str,
+    instruments: Sequence[str],
+    evaluation_ids: Sequence[str],
+    *,
+    segment: str,
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
+    """Rows of some evaluations: the store holds those of every refit there ever was."""
+    among = {"evaluation_id": evaluation_ids, "segment": [segment]}
+    return store.read(dataset, instruments=instruments, among=among, columns=columns)

@@ -87,8 +87,12 @@ class PairedLosses:
         pairs = np.bincount(self.instrument, minlength=len(self.instruments))
         totals = np.bincount(self.instrument, self.baseline, minlength=len(self.instruments))
         scaled = (self.baseline - self.candidate) / (totals / pairs)[self.instrument]
-        _, session = np.unique(self.session, return_inverse=True)
-        return np.asarray(np.bincount(session, scaled) / np.bincount(session))
+        if not len(scaled):
+            return scaled
+        day = self.session.astype(np.int64)
+        day -= day.min()
+        count = np.bincount(day)
+        return np.asarray(np.bincount(day, scaled)[count > 0] / count[count > 0])
 
 
 def pair_losses(rows: pa.Table, baseline: str, candidate: str) -> PairedLosses:

@@ -72,8 +72,11 @@ def weigh(
         min_sessions: Non-overlapping sessions that an instrument needs to take part.
         horizon: Sessions that a loss's targets span.
     """
+    fit = _fit(pairs, min_sessions, horizon)
     reasons = {
-        name: _unfit(pairs.of(name), baseline, candidate, min_sessions, horizon) for name in names
+        name: _unfit(pairs.of(name), baseline, candidate, min_sessions, horizon)
+        for name in names
+        if name not in fit
     }
     excluded = {name: reason for name, reason in reasons.items() if reason is not None}
     members = pairs.without(excluded)
@@ -84,6 +87,17 @@ def weigh(
         excluded=excluded,
         horizon=horizon,
     )
+
+
+def _fit(pairs: PairedLosses, min_sessions: int, horizon: int) -> set[str]:
+    """Those that `_unfit` has nothing to say of, all at once: they are nearly all."""
+    count = len(pairs.instruments)
+    sessions = np.bincount(pairs.instrument, minlength=count)
+    finite = np.isfinite(pairs.baseline) & np.isfinite(pairs.candidate)
+    broken = np.bincount(pairs.instrument[~finite], minlength=count)
+    errs = np.bincount(pairs.instrument[pairs.baseline > 0.0], minlength=count)
+    fit = (broken == 0) & (sessions // horizon >= min_sessions) & (errs > 0)
+    return {pairs.instruments[place] for place in np.flatnonzero(fit)}
 
 
 def _unfit(

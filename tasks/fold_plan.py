@@ -132,7 +132,7 @@ def plan_of_calendar(
     folds = plan(LONGEST_MEMORY, len(sessions), evaluation, settings.embargo)
     reason = None
     if not folds:
-        reason = f"{calendar.name} knows {len(sessions)} sessions, the LSTM needs {rows}"
+        reason = f"{calendar.name} knows {len(sessions):,} sessions, the LSTM needs {rows:,}"
     each = trainings(folds) * settings.model.seeds
     return FoldPlan(
         calendar.name, refit, sessions, folds, reason, dict.fromkeys(settings.forecasts, each)

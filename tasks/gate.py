@@ -139,7 +139,12 @@ def decide(statistics: pa.Table, config: GateConfig, *, horizon: int) -> tuple[D
 
 
 def decide_at(
-    statistics: pa.Table, config: GateConfig, *, horizon: int, limits: Collection[date]
+    statistics: pa.Table,
+    config: GateConfig,
+    *,
+    horizon: int,
+    limits: Collection[date],
+    wanted: Mapping[date, Collection[str]] | None = None,
 ) -> dict[date, tuple[Decision, ...]]:
     """Decide as of each of several days: only rows whose cutoff is no later than it may speak.
 
@@ -152,6 +157,7 @@ def decide_at(
         config: See `decide`.
         horizon: See `decide`.
         limits: The days.
+        wanted: On some of the days the instruments that are decided about; all rows speak even so.
 
     Returns:
         Decisions of each day, as of `decide`.
@@ -170,7 +176,8 @@ def decide_at(
         steps = _steps(rows)
         published: dict[str, str] = {}
         for moment in sorted({*steps, *found}):
-            made = group.decide(moment, published)
+            only = None if moment in steps else (wanted or {}).get(moment)
+            made = group.decide(moment, published, only)
             if moment in found:
                 found[moment] += made
             if moment in steps:
@@ -200,8 +207,13 @@ class _Group:
         begun = rows.group_by("instrument").aggregate([("cutoff", "min")]).to_pylist()
         self.begun = {row["instrument"]: row["cutoff_min"] for row in begun}
 
-    def decide(self, moment: date, published: Mapping[str, str]) -> list[Decision]:
-        """One step; `published` holds what was not the baseline at the last, by instrument."""
+    def decide(
+        self, moment: date, published: Mapping[str, str], only: Collection[str] | None
+    ) -> list[Decision]:
+        """One step; `published` holds what was not the baseline at the last, by instrument.
+
+        About those in `only`, or about all.
+        """
         names = sorted(name for name, first in self.begun.items() if first <= moment)
         cases = [
             weigh(
@@ -214,7 +226,8 @@ class _Group:
             )
             for candidate, pairs in self.pairs.items()
         ]
-        return _decisions(cases, names, self, published)
+        about = names if only is None else [name for name in names if name in only]
+        return _decisions(cases, about, self, published)
 
 
 def _decisions(

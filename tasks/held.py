@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.coverage import Coverage, overall
-from tasks.decisions import PUBLISHED
+from tasks.decisions import PUBLISHED, own_published
 from tasks.store import Store
 
 _FOLD = ("evaluation_id", "fold")
+_STAMPS = ("score_id", "level", "segment", "config_hash", "made_at")
 _FIGURES = ("mse", "coverage", "interval_score")
 
 
@@ -32,8 +33,11 @@ def held(
     among = {"evaluation_id": sorted(evaluation_ids), "segment": ["test"]}
     if not evaluation_ids:
         return {}
-    columns = ["target", "kind", "method", "lead", "config_hash", *_FOLD, *_FIGURES]
-    scores = store.scan("scores", among=among, columns=columns).to_pylist()
+    columns = ["target", "kind", "method", "lead", *_STAMPS, *_FOLD, *_FIGURES]
+    rows = store.scan("scores", among=among, columns=columns).to_pylist()
+    gate = store.scan("scores", ["evaluation_id"], among=among | {"segment": ["gate"]})
+    trained = pc.unique(gate["evaluation_id"]).to_pylist()
+    scores = own_published(rows, trained, config_hash)
     methods = published_methods(scores, config_hash)
     if not methods:
         return {}

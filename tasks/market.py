@@ -27,6 +27,9 @@ JOINING = 63
 
 Half the warm-up of the features, so that it costs no session of anybody's."""
 
+RECENT = np.timedelta64(10, "D")
+"""An instrument without a bar for longer no longer trades; one without tonight's alone is late."""
+
 FLOOR = 0.05
 """Added to a variance in its unit before the logarithm: a price that stood still has none."""
 
@@ -36,7 +39,8 @@ class Market:
     """The market of one calendar.
 
     Attributes:
-        sessions: `(row,)` those with an instrument that had joined, in order.
+        sessions: `(row,)` in order, those on which at least half of the instruments had a bar that
+            had joined and still traded: a few that are punctual are no market.
         variance: `(row,)` geometric mean of the instruments' variances, each in its own unit.
         log_return: `(row,)` mean of their log returns.
     """
@@ -68,7 +72,9 @@ def market_of(members: Sequence[Series]) -> Market:
     count = np.bincount(place)
     logs = np.bincount(place, np.concatenate([log for _, log, _ in joined]))
     returns = np.bincount(place, np.concatenate([own for _, _, own in joined]))
-    return Market(sessions, np.exp(logs / count), returns / count)
+    trading = np.sum([_trades(own, sessions) for own, _, _ in joined], axis=0)
+    held = 2 * count >= trading
+    return Market(sessions[held], np.exp(logs / count)[held], (returns / count)[held])
 
 
 def with_market(
@@ -76,7 +82,8 @@ def with_market(
 ) -> dict[str, Series]:
     """Each series with the market of its calendar at its sessions.
 
-    Where nobody had joined yet, the market is at rest: variance 1 in its unit, return 0.
+    Where there is no market, it is as variable as at its last session, and does not move; before
+    its first it is at rest: variance 1 in its unit.
     """
     members = list(sample.values())
     groups = calendars.grouped(sample)
@@ -102,11 +109,17 @@ def _in_units(one: Series) -> tuple[NDArray[np.datetime64], Floats, Floats] | No
 
 
 def _beside(one: Series, market: Market) -> Series:
-    place = np.searchsorted(market.sessions, one.sessions)
-    inside = place < len(market.sessions)
-    known = inside.copy()
-    known[inside] = market.sessions[place[inside]] == one.sessions[inside]
+    last = np.searchsorted(market.sessions, one.sessions, side="right") - 1
     variance, log_return = np.ones(len(one)), np.zeros(len(one))
-    variance[known] = market.variance[place[known]]
-    log_return[known] = market.log_return[place[known]]
+    begun = last >= 0
+    variance[begun] = market.variance[last[begun]]
+    same = begun.copy()
+    same[begun] = market.sessions[last[begun]] == one.sessions[begun]
+    log_return[same] = market.log_return[last[same]]
     return replace(one, market_variance=variance, market_return=log_return)
+
+
+def _trades(own: NDArray[np.datetime64], sessions: NDArray[np.datetime64]) -> NDArray[np.bool_]:
+    """At which of `sessions` an instrument with these bars has one that is recent."""
+    last = np.searchsorted(own, sessions, side="right") - 1
+    return (last >= 0) & (sessions - own[np.maximum(last, 0)] <= RECENT)

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from lstm_models.calibration import Bin, merged, reliability
 from lstm_models.scores import skill_score
 from tasks.coverage import pooled_error
-from tasks.decisions import PUBLISHED
+from tasks.decisions import own_published
 from tasks.kinds import primary_score
 from tasks.live_scores import LIVE
 from tasks.store import Store
@@ -48,14 +47,10 @@ def scoreboard(store: Store, evaluation_ids: Collection[str], config_hash: str) 
         One row per instrument, target, kind, method and lead, sorted, with `folds` and pooled
         figures.
     """
-    table = store.read("scores")
-    chosen = pa.array(sorted(evaluation_ids), pa.string())
-    table = table.filter(pc.is_in(table["evaluation_id"], value_set=chosen))
-    rows = [
-        row
-        for row in table.to_pylist()
-        if row["method"] != PUBLISHED or row["config_hash"] == config_hash
-    ]
+    among = {"evaluation_id": sorted(evaluation_ids), "segment": ["gate", "test"]}
+    table = store.read("scores", among=among)
+    trained = pc.unique(table["evaluation_id"]).to_pylist()
+    rows = own_published(table.to_pylist(), trained, config_hash)
     tested = {_forecast_of(row) for row in rows if row["segment"] == "test"}
     shown = [
         row for row in rows if row["segment"] == ("test" if _forecast_of(row) in tested else "gate")

@@ -164,6 +164,7 @@ class Store:
         *,
         as_of: datetime | None = None,
         instruments: Sequence[str] | None = None,
+        among: Mapping[str, Sequence[str]] | None = None,
         versions: Mapping[str, int] | None = None,
         columns: Sequence[str] | None = None,
     ) -> pa.Table:
@@ -176,6 +177,7 @@ class Store:
             dataset: its name.
             as_of: facts known later are left out; None: all that is known.
             instruments: only these; files and row groups without them are not read.
+            among: of derived rows, column of texts → the values wanted.
             versions: dataset → pinned version, as `versions()` gave it; None: the newest.
             columns: only these, in this order.
 
@@ -185,7 +187,8 @@ class Store:
         Raises:
             StoreError: an argument names something that is not there, or the store can't be read.
         """
-        spec = _dataset(dataset)
+        # Of facts, a limit on more than the key would take an older row for the latest.
+        spec = _dataset(dataset, fact=False if among else None)
         known_by = None if as_of is None or not spec.fact else _instant("as_of", as_of)
         needed = [*spec.key, *spec.order, "known_at", "row_hash", "op"]
         rows = self._scan(
@@ -193,6 +196,7 @@ class Store:
             needed,
             known_by=known_by,
             instruments=instruments,
+            among=among,
             versions=versions,
             columns=columns,
         )

@@ -90,10 +90,13 @@ class Problem:
 
     @property
     def spread(self) -> Floats:
-        """Standard deviation of each feature over the fit rows, `(series, 1, feature)`."""
+        """Standard deviation of each feature over the fit rows, `(series, 1, feature)`.
+
+        1 where a feature stands still, as the market's do: here every instrument is alone.
+        """
         first, stop = self.segments["fit"]
         deviation: Floats = self.inputs[:, first:stop].std(axis=1, keepdims=True)
-        return deviation
+        return np.where(deviation > 0.0, deviation, 1.0)
 
     def scaled(self) -> Single:
         """Standardised inputs for the peers, `(series, row, feature)`."""

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks.quality import tables
+from benchmarks.quality import classics, tables
 from benchmarks.quality.data import GROUPS, Group, load
 from benchmarks.quality.study import Panel, walk_forward
 from tasks.settings import EvaluationConfig, ForecastSettings, ModelConfig, TargetsConfig
@@ -52,14 +52,24 @@ def measured(group: Group, *, selection: bool, kinds: set[str]) -> dict[tuple[st
     settings = settings_of(group)
     cut = settings.evaluation.test * group.test_folds + HORIZON if selection else 0
     series = load(group, without_last=cut)
+    makers = classics.estimators()
     found: dict[tuple[str, str], Panel] = {}
     for kind, target in settings.forecasts:
         if kind not in kinds:
             continue
         started = time.perf_counter()
         found[kind, target] = walk_forward(series, settings, kind, target)
-        print(f"# {group.name} {kind} {target}: {time.perf_counter() - started:.0f} s", flush=True)
+        _report(f"{group.name} {kind} {target}", started)
+        if kind == "many_to_many" and makers:
+            started = time.perf_counter()
+            panel = found[kind, target]
+            found[kind, target] = classics.with_classics(panel, series, settings, makers)
+            _report(f"{group.name} {target}, classical methods", started)
     return found
+
+
+def _report(what: str, started: float) -> None:
+    print(f"# {what}: {time.perf_counter() - started:.0f} s", flush=True)
 
 
 def page(found: dict[str, dict[tuple[str, str], Panel]]) -> Iterator[str]:
@@ -84,6 +94,8 @@ def page(found: dict[str, dict[tuple[str, str], Panel]]) -> Iterator[str]:
         level = EvaluationConfig().level
         yield f"## Intervals\n\nOf what is published, nominally {level:.0%}.\n"
         yield from tables.intervals(shown, level)
+        yield "\n## Classical univariate methods\n"
+        yield from tables.classical(shown)
 
 
 def _table(panel: Panel) -> Iterator[str]:
@@ -97,10 +109,10 @@ def _table(panel: Panel) -> Iterator[str]:
 
 def head(command: str, seconds: float) -> str:
     """When, with what, by which command."""
-    packages = [
-        f"{name} {_version(name)}"
-        for name in ("fleetcast", "tensorflow", "numpy", "skfolio", "arch", "bokeh_sampledata")
-    ]
+    names = ["fleetcast", "tensorflow", "numpy", "skfolio", "arch", "bokeh_sampledata"]
+    if classics.estimators():
+        names.append("statsforecast")
+    packages = [f"{name} {_version(name)}" for name in names]
     return (
         f"Measured {dt.datetime.now(tz=dt.UTC):%Y-%m-%d} by `{command}` in {seconds / 60:.0f} "
         f"minutes. Python {platform.python_version()}, {', '.join(packages)}. Seeds come from "

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from benchmarks.quality.classics import HISTORY, METHODS, STRIDE
 from benchmarks.quality.figures import (
     Ratio,
     coverage,
@@ -18,7 +19,7 @@ from benchmarks.quality.figures import (
     ratio,
     skills,
 )
-from benchmarks.quality.study import Panel
+from benchmarks.quality.study import Panel, complete
 from tasks.decisions import PUBLISHED
 
 LEADS = (1, 5, 10)
@@ -37,6 +38,9 @@ _NAMES = {
     "frequencies": "frequencies",
     "climatology": "climatology",
     "logit": "logit",
+    "auto_ets": "AutoETS",
+    "auto_theta": "AutoTheta",
+    "auto_arima": "AutoARIMA",
 }
 _VOLATILITY = (
     "published",
@@ -151,6 +155,53 @@ def intervals(panels: Sequence[tuple[str, Panel]], level: float) -> Iterator[str
                 f"{100 * found.highest:.1f} % | {100 * found.near:.0f} % "
                 f"| {found.against_constant:.3f}"
             )
+
+
+def classical(panels: Sequence[tuple[str, Panel]]) -> Iterator[str]:
+    """Squared errors of the classical methods beside the baselines, per lead, on the same pairs."""
+    held = [(label, panel) for label, panel in panels if set(METHODS) <= set(panel.losses)]
+    names = ", ".join(_NAMES[method] for method in METHODS)
+    if not held:
+        yield f"Without {names}: statsforecast is not installed."
+        return
+    yield (
+        f"{names} (p and q at most 3) of statsforecast, each on one instrument's series alone: the "
+        "log price, or the daily log variance, whose path becomes the log of a mean variance with "
+        "one constant per lead for the bias. Fitted when the networks are, on the newest "
+        f"{HISTORY:,} sessions; with those parameters they forecast every {STRIDE}th test session. "
+        "All rows of a group are on the same pairs. Ratios of squared errors, with their 95 % "
+        "intervals; t above 0: better than the baseline named last."
+    )
+    for target, beside in (("log_volatility", ("har", "harx_market")), ("log_return", ("zero",))):
+        shown = [(label, panel) for label, panel in held if panel.target == target]
+        if not shown:
+            continue
+        ratios = [f"/ {_NAMES[name]} at {lead}" for name in beside for lead in LEADS]
+        header = [f"MSE of {target}", "pairs", *ratios, *(f"t at {lead}" for lead in LEADS)]
+        yield ""
+        yield " | ".join(header)
+        yield "|".join(["---"] * len(header))
+        for label, panel in shown:
+            yield from _classical_rows(label, panel, beside)
+
+
+def _classical_rows(label: str, panel: Panel, beside: Sequence[str]) -> Iterator[str]:
+    pairs = complete(panel, [PUBLISHED, *METHODS, *beside])
+    for method in (PUBLISHED, *METHODS):
+        found = {
+            (name, lead): ratio(
+                np.where(pairs, panel.losses[method][:, :, lead - 1], np.nan),
+                np.where(pairs, panel.losses[name][:, :, lead - 1], np.nan),
+                math.ceil(lead / STRIDE),  # in sessions that were forecast
+            )
+            for name in beside
+            for lead in LEADS
+        }
+        cells = [
+            *(_bounded(found[name, lead]) for name in beside for lead in LEADS),
+            *(_t(found[beside[-1], lead]) for lead in LEADS),
+        ]
+        yield f"{label}, {_NAMES[method]} | {pairs.sum():,} | {' | '.join(cells)}"
 
 
 def _described(panel: Panel) -> Iterator[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tasks.coverage import Coverage
 from tasks.report.run_view import Key, Row
 from tasks.report.topics import TOPICS
-from tasks.report.typography import percent
+from tasks.report.typography import NO_BREAK, percent
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def drifted(forecasts: Mapping[Key, tuple[Row, ...]]) -> tuple[Drifted, ...]:
 
 def coverage_text(one: Coverage) -> str:
     """A share with its standard error, for example "79.6 % ± 0.8 %"."""
-    error = "" if one.error is None else f" ± {percent(one.error, 1)}"
+    error = "" if one.error is None else f"{NO_BREAK}±{NO_BREAK}{percent(one.error, 1)}"
     return f"{percent(one.share, 1)}{error}"
 
 

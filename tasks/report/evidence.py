@@ -6,6 +6,7 @@ Owns the cells of that table. Never touches the store, HTML or a test.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 from tasks.discoveries import discoveries
@@ -18,6 +19,8 @@ SET_LEVEL = 0.1
 
 def evidence_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
     """One line per method, beside the default baseline; None without rows.
+
+    A column that says nothing of any method is left out.
 
     Args:
         rows: of `comparisons`, of one company, target and kind.
@@ -50,13 +53,19 @@ def evidence_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
 
     order = {name: place for place, name in enumerate(CANDIDATES)}
     own.sort(key=lambda row: (order.get(row["method"], len(order)), row["method"]))
-    first = own[0]
+    first, lines = own[0], tuple(line(row) for row in own)
+    told = [any(of.cells[place].value is not None for of in lines) for place in range(len(heads))]
     span = f"{first['first_cutoff'].isoformat()} to {first['last_cutoff'].isoformat()}"
     what = f"{count(max(row['sessions'] for row in own))} sessions, {span}"
     return Table(
         "Evidence",
-        tuple(Head(text) for text in heads),
-        (Group(f"{what}, pooled over instruments", tuple(line(row) for row in own)),),
+        tuple(Head(text) for text in compress(heads, told)),
+        (
+            Group(
+                f"{what}; every instrument weighs the same",
+                tuple(Line(of.label, tuple(compress(of.cells, told))) for of in lines),
+            ),
+        ),
     )
 
 
@@ -73,4 +82,4 @@ def _number(value: float | None, decimals: int) -> Cell:
 
 
 def _p(value: float | None) -> Cell:
-    return _number(value, 3)
+    return Cell("<0.001", value) if value is not None and value < 0.0005 else _number(value, 3)

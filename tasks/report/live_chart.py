@@ -16,7 +16,7 @@ from tasks.report.typography import number, percent, short_date
 
 HEIGHT = 220
 _LEFT, _RIGHT, _TOP, _FLOOR = 48, 96, 22, 186
-_LABEL_GAP = 15.0  # least distance between two names at the right
+_LABEL_GAP = 20.0  # least distance between two names at the right
 _SETTLED = 10
 """Sessions at the start of a long path that are not drawn: single outcomes would set the scale."""
 _LONGEST = 252
@@ -133,8 +133,14 @@ def _line(points: Sequence[tuple[float, float]], style: str) -> str:
 
 
 def _names(names: Sequence[tuple[float, str, str]], x: float) -> Iterator[str]:
-    """Each at its line's end, or as far below the one above as it must be to be read."""
-    below = -math.inf
-    for y, style, text in sorted(names):
+    """Each at its line's end, or as far from the others as it must be to be read."""
+    ordered = sorted(names)
+    places: list[float] = []
+    below, above = -math.inf, float(_FLOOR)
+    for y, _, _ in ordered:
         below = max(y, below + _LABEL_GAP)
-        yield f'<text class="{style}" x="{x:.1f}" y="{below + 4:.1f}">{escape(text)}</text>'
+        places.append(below)
+    for (_, style, text), place in reversed(list(zip(ordered, places, strict=True))):
+        y = min(place, above)
+        above = y - _LABEL_GAP
+        yield f'<text class="{style}" x="{x:.1f}" y="{y + 4:.1f}">{escape(text)}</text>'

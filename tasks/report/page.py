@@ -18,7 +18,7 @@ from tasks.report.missing import by_instrument
 from tasks.report.panels import panels
 from tasks.report.run_view import RunView, view_run
 from tasks.report.topics import TOPICS
-from tasks.report.typography import ABSENT, count, instant, plural, short_date
+from tasks.report.typography import ABSENT, NO_BREAK, count, instant, plural, short_date
 from tasks.store import Store
 
 LATEST = "latest/report.html"
@@ -82,7 +82,11 @@ def render_report(view: RunView, *, store_url: str) -> str:
         ("Forecast code", f"version {run['code_version']}", False),
         ("Settings", run["config_hash"], False),
         ("Store", store_url, True),
-        ("Pinned tables", ", ".join(f"{k} {v}" for k, v in sorted(versions.items())), True),
+        (
+            "Pinned tables",
+            ", ".join(f"{k}{NO_BREAK}{v}" for k, v in sorted(versions.items())),
+            True,
+        ),
     )
     return (
         _environment()

@@ -15,7 +15,7 @@ from tasks.report.path_figures import PathFigures
 from tasks.report.run_view import Key, Row, RunView
 from tasks.report.score_tables import LEARNED, Cell, Table, lstm_skill, method_name
 from tasks.report.topics import Topic
-from tasks.report.typography import count
+from tasks.report.typography import count, prose
 
 Figures = PathFigures | DirectionFigures | DecileFigures
 
@@ -73,7 +73,7 @@ def _panel(view: RunView, key: Key, topic: Topic, anchor: str) -> Panel:
         instrument=key[0],
         method=method_name(rows[0]["method"]),
         learned=rows[0]["method"] in LEARNED,
-        reason=rows[0]["reason"],
+        reason=prose(rows[0]["reason"]),
         drift=drift_note(rows[0]) or "",
         since=None if rows[0]["cutoff"] == view.run["session"] else rows[0]["cutoff"],
         baseline=method_name(scores[0]["baseline"]) if scores else "",

@@ -135,7 +135,34 @@ def _forecast_group(rows: Sequence[Row], leads: Leads) -> Group:
         return Line(label, tuple(written.get(lead, none)[position] for lead, _ in leads))
 
     unit = "log return" if rows[0]["target"] == "log_return" else "volatility a year"
+    outer = [
+        [_outer_line(rows, leads, one["level"], bound) for bound in ("upper", "lower")]
+        for one in (rows[0].get("intervals") or [])[1:]
+    ]
     return Group(
         f"Forecast, {unit}, with {percent(rows[0]['level'], 0)} interval",
-        (line("Upper", 2), line("Mean", 0), line("Lower", 1)),
+        (
+            *(upper for upper, _ in reversed(outer)),
+            *(line("Upper", 2), line("Mean", 0), line("Lower", 1)),
+            *(lower for _, lower in outer),
+        ),
     )
+
+
+def _outer_line(rows: Sequence[Row], leads: Leads, level: float, bound: str) -> Line:
+    """One bound of the intervals at another level than the first."""
+    cells = {}
+    for row in rows:
+        at = {one["level"]: one[bound] for one in row["intervals"] or []}
+        if (value := at.get(level)) is not None:
+            cells[row["lead"]] = _bound(row["target"], value)
+    return Line(
+        f"{bound.title()}, {percent(level, 0)}",
+        tuple(cells.get(lead, Cell.absent()) for lead, _ in leads),
+    )
+
+
+def _bound(target: str, value: float) -> Cell:
+    if target == "log_return":
+        return Cell(percent(value, signed=True), value)
+    return Cell(percent(annual_bound(value), 1), annual_bound(value))

@@ -17,6 +17,8 @@ WIDTH, HEIGHT = 320, 300
 _LEFT, _RIGHT, _TOP, _FLOOR = 44, 8, 26, 254
 SMALLEST = 20
 """Pairs that a bin needs for a mark."""
+NARROWEST = 0.1
+"""Of the scale: a point or two off the line, which may well be chance, must not look far."""
 
 
 def pooled_bins(
@@ -55,8 +57,8 @@ def reliability_svg(bins: Sequence[Bin], chart_id: str, name: str) -> str:
     if not shown:
         return ""
     values = [value for one in shown for value in (one.probability, one.came) if value is not None]
-    pad = 0.08 * max(max(values) - min(values), 0.02)
-    low, high = max(min(values) - pad, 0.0), min(max(values) + pad, 1.0)
+    middle, span = (max(values) + min(values)) / 2, max(max(values) - min(values), NARROWEST)
+    low, high = max(middle - 0.58 * span, 0.0), min(middle + 0.58 * span, 1.0)
 
     def x(value: float) -> float:
         return _LEFT + (value - low) / (high - low) * (WIDTH - _RIGHT - _LEFT)

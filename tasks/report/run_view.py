@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.comparisons import company_of
 from tasks.coverage import Coverage
 from tasks.held import held
 from tasks.live_skill import LiveSkill, live_skill
@@ -106,7 +107,7 @@ def view_run(store: Store, run_id: str | None = None) -> RunView:
         health=health,
         missing=_missing(run, forecasts, due, health),
         quarantine=quarantine,
-        comparisons=_comparisons(store, run),
+        comparisons=_comparisons(store, run, models),
         coverage=held(store, _model_ids(forecasts), run["config_hash"]),
     )
 
@@ -163,17 +164,28 @@ def _model_ids(forecasts: Mapping[Key, tuple[Row, ...]]) -> set[str]:
     return {rows[0]["model_id"] for rows in forecasts.values()} - {None, ""}
 
 
-def _comparisons(store: Store, run: Row) -> dict[tuple[str, str], tuple[Row, ...]]:
-    """The newest comparisons under the run's settings that were made by its day."""
-    rows = [
-        row
-        for row in store.read("comparisons").to_pylist()
-        if row["config_hash"] == run["config_hash"] and row["as_of"] <= run["as_of"]
-    ]
-    newest = max(((row["as_of"], row["made_at"], row["company"]) for row in rows), default=None)
+def _comparisons(
+    store: Store, run: Row, models: Mapping[Key, Row]
+) -> dict[tuple[str, str], tuple[Row, ...]]:
+    """The comparisons of the models that the forecasts name, under the run's settings.
+
+    Whoever computed them, they are the same. Where those models were not compared as one company
+    (one has no forecast), the newest that were made by the run's day.
+    """
+    among = {"config_hash": [run["config_hash"]]}
+    rows = store.read("comparisons", among=among).to_pylist()
+    own = company_of({m["model_id"] for m in models.values() if m["status"] != "not_trained"})
+    newest = max(
+        (
+            (row["company"] == own, row["as_of"], row["made_at"], row["company"])
+            for row in rows
+            if row["company"] == own or row["as_of"] <= run["as_of"]
+        ),
+        default=None,
+    )
     found: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
-        if newest is not None and row["company"] == newest[2]:
+        if newest is not None and row["company"] == newest[-1]:
             found[row["target"], row["kind"]].append(row)
     return {key: tuple(of) for key, of in found.items()}
 

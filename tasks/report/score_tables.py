@@ -207,6 +207,14 @@ def _mean_loss(scores: Sequence[Row], method: str, loss: str) -> float | None:
     return sum(values) / len(values) if values and None not in values else None
 
 
+def _coverage_at(level: float) -> Callable[[Row], Cell]:
+    def cell(row: Row) -> Cell:
+        at = {one["level"]: one["coverage"] for one in row.get("intervals") or []}
+        return Cell(percent(at.get(level), 1), at.get(level))
+
+    return cell
+
+
 def _reliability(table: Mapping[str, Mapping[int, Row]], leads: Leads) -> Group:
     """Test pairs and interval coverage, of what is published where that was scored."""
     rows = next(iter(table.values()))
@@ -231,4 +239,7 @@ def _reliability(table: Mapping[str, Mapping[int, Row]], leads: Leads) -> Group:
         lines.append(
             line(label, covered, lambda row: Cell(percent(row["coverage"], 1), row["coverage"]))
         )
+        some = next(iter(covered.values())).get("intervals") or []
+        for aim in [one["level"] for one in some[1:]]:
+            lines.append(line(f"Coverage, aim {percent(aim, 0)}", covered, _coverage_at(aim)))
     return Group("Reliability", tuple(lines))

@@ -6,13 +6,14 @@ Owns the wording of values on the report. Never touches tables or the locale.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 
 MINUS = "\N{MINUS SIGN}"
 ABSENT = "\N{EM DASH}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
-_NO_BREAK = "\N{NO-BREAK SPACE}"
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS = (
@@ -51,6 +52,12 @@ def percent(fraction: float | None, decimals: int = 2, *, signed: bool = False) 
     """A fraction in per cent: 0.0123 is "1.23 %", with a space that does not break."""
     text = number(None if fraction is None else 100 * fraction, decimals, signed=signed)
     return text if text == ABSENT else f"{text}{THIN}%"
+
+
+def prose(text: str) -> str:
+    """A stored sentence as it is set: true minus signs, and no line that breaks inside a figure."""
+    text = re.sub(r"(?<= )-(?=\d)", MINUS, re.sub(r"(?<=\d) %", f"{THIN}%", text))
+    return re.sub(r" ([=≤]) ", f"{NO_BREAK}\\1{NO_BREAK}", text)
 
 
 def price(value: float | None) -> str:
@@ -102,7 +109,7 @@ def short_date(day: date) -> str:
 
 def day_and_month(day: date) -> str:
     """A date in the least space: 1 Mar."""
-    return f"{day.day}{_NO_BREAK}{month(day)}"
+    return f"{day.day}{NO_BREAK}{month(day)}"
 
 
 def month(day: date) -> str:

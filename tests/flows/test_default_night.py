@@ -11,12 +11,26 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.due import data_fingerprint
+from tasks.history import load_series
+from tasks.market import market_sample
+from tasks.sessions import CalendarConfig, Calendars
+from tasks.sources.config import SourceConfig
 from tasks.store import Store
 from tests.flows.test_run_night import nightly
 
 TRAINED = ("AAPL", "GOOG", "IBM", "MSFT")
 STAMPS = ["run_id", "made_at", "known_at"]
-DERIVED = ("bars", "actions", "quarantine", "models", "statistics", "scores", "forecasts")
+DERIVED = (
+    "bars",
+    "actions",
+    "quarantine",
+    "models",
+    "statistics",
+    "scores",
+    "comparisons",
+    "forecasts",
+)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +103,25 @@ def test_the_lstm_is_trained_and_scored_beside_every_baseline_on_the_same_pairs(
                 assert len(set(of(tested, fold=fold)["count"].to_pylist())) == 1
             published = of(tested, method="published")
             assert set(published["fold"].to_pylist()) == set(tested["fold"].to_pylist())
+
+
+def test_every_model_has_read_the_market_of_all_five(store: Store) -> None:
+    everyone = (*TRAINED, "FB")
+    (refit,) = set(store.read("models")["refit_session"].to_pylist())
+    calendars = Calendars.load(CalendarConfig())
+    known = calendars.default.close(refit) + SourceConfig().lag
+    series = load_series(
+        store,
+        everyone,
+        calendars,
+        as_of=known,
+        last=refit,
+        market=market_sample(everyone, calendars),
+    )
+    alone = load_series(store, everyone, calendars, as_of=known, last=refit)
+    for row in of(store.read("models"), status="trained").to_pylist():
+        assert row["data_fingerprint"] == data_fingerprint(series[row["instrument"]])
+        assert row["data_fingerprint"] != data_fingerprint(alone[row["instrument"]])
 
 
 def test_intervals_cover_about_what_they_promise(store: Store) -> None:

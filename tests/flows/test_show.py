@@ -165,6 +165,7 @@ def test_comparisons_are_pooled_first_and_say_on_how_many_a_method_is_better(
     assert "instrument" not in heads
     better = list(table.columns[heads.index("better")].cells)
     assert [str(cell) for cell in better] == ["1 of 3", "–"]
+    assert "reason" not in heads
     one = select(store, Shown.COMPARISONS, instruments=["A"])
     of_one = as_table(Shown.COMPARISONS, one)
     assert of_one.row_count == 2

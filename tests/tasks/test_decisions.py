@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tasks.decisions import PUBLISHED, decide_and_score
 from tasks.gate import Decision, GateConfig, decide
+from tasks.scoreboard import scoreboard
 from tasks.shards import ShardRequest
 from tasks.store import Store
 from tasks.train import Model, derived_table
@@ -392,3 +393,17 @@ def test_a_night_scores_what_it_would_have_published_once_per_test_row(
     store = copy_of(night.store, tmp_path)
     assert decide_and_score(store, night.trained.models, night.request) == night.decisions
     assert store.history("scores").num_rows == len(rows)
+
+
+def test_the_board_shows_what_this_company_published_whoever_decided_last(tmp_path: Path) -> None:
+    """A night without one shard is a company of its own: the next whole night is not shown its."""
+    bench = Bench(tmp_path, {"ANT": (BETTER,) * 3, "BEE": (-5.0,) * 3})
+    config = bench.request.config_hash
+    for models, expected in ((bench.models, "zero"), (bench.models[:1], "lstm")) * 2:
+        decide_and_score(bench.store, models, bench.request)
+        shown = scoreboard(bench.store, [one.model_id for one in models], config)
+        mse = {(row["instrument"], row["method"], row["lead"]): row["mse"] for row in shown}
+        assert mse["ANT", PUBLISHED, 1] == mse["ANT", expected, 1]
+    # A company that never decided, as where a forecast is missing, is shown the newest.
+    shown = scoreboard(bench.store, ["model of BEE"], config)
+    assert PUBLISHED in {row["method"] for row in shown}

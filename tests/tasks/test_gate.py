@@ -494,3 +494,17 @@ def test_constant_differences_and_an_all_missing_baseline_mean_the_baseline() ->
     for decision in decide(nothing, RULE, horizon=HORIZON):
         assert decision.method == BASELINE
         assert f"{BASELINE} has no finite loss on 504 of 504 gate sessions" in decision.reason
+
+
+def test_a_day_that_is_asked_about_some_is_decided_by_all() -> None:
+    drawn = played(*[(0.06, 0.06, -0.14, 0.06)] * 3, span=126)
+    table = statistics_table(drawn, 2)
+    step, between, last = (table["cutoff"][row].as_py() for row in (251, 400, 503))
+    days = [step, between, last]
+    everyone = decide_at(table, LAX, horizon=HORIZON, limits=days)
+    wanted = {step: {"I000"}, between: {"I001"}}
+    found = decide_at(table, LAX, horizon=HORIZON, limits=days, wanted=wanted)
+    assert found[between] == everyone[between][1:2]
+    # A step is decided for all: what was published there is asked for later.
+    assert (found[step], found[last]) == (everyone[step], everyone[last])
+    assert {d.method for d in everyone[step]} == {"lstm"}

@@ -99,6 +99,51 @@ def test_who_never_moved_never_joins() -> None:
     assert market_of([still, made("B", seed=2)]).variance.tobytes() == alone.variance.tobytes()
 
 
+def without(one: Series, *rows: int) -> Series:
+    kept = np.delete(np.arange(len(one)), rows)
+    return replace(
+        one,
+        sessions=one.sessions[kept],
+        ordinals=one.ordinals[kept],
+        close=one.close[kept],
+        log_return=one.log_return[kept],
+        variance=one.variance[kept],
+    )
+
+
+def test_a_few_punctual_instruments_are_no_market(calendars: Calendars) -> None:
+    """On a night when most bars are late, the market stays where it was."""
+    members = {name: made(name, seed=place) for place, name in enumerate("ABCDE")}
+    late = {name: without(one, ROWS - 1) if name > "B" else one for name, one in members.items()}
+    found = with_market({"A": members["A"]}, late, calendars)["A"]
+    full = with_market({"A": members["A"]}, members, calendars)["A"]
+    assert found.market_variance is not None
+    assert full.market_variance is not None
+    assert found.market_return is not None
+    assert full.market_return is not None
+    assert found.market_variance[:-1].tobytes() == full.market_variance[:-1].tobytes()
+    assert found.market_variance[-1] == full.market_variance[-2]
+    assert (found.market_return[-1], full.market_return[-1] != 0.0) == (0.0, True)
+
+
+def test_half_of_them_are_a_market() -> None:
+    members = [made(name, seed=place) for place, name in enumerate("ABCD")]
+    half = [*members[:2], *(without(one, ROWS - 1) for one in members[2:])]
+    market = market_of(half)
+    assert market.sessions[-1] == members[0].sessions[-1]
+    expected = by_hand(members[:2], members[0].sessions[-1])
+    assert (market.variance[-1], market.log_return[-1]) == pytest.approx(expected)
+
+
+def test_who_has_left_is_not_waited_for() -> None:
+    members = [made(name, seed=place) for place, name in enumerate("ABC")]
+    gone = [members[0], *(without(one, *range(200, ROWS)) for one in members[1:])]
+    market = market_of(gone)
+    assert market.sessions[-1] == members[0].sessions[-1]
+    since = market.sessions >= members[0].sessions[200 + 11]
+    assert since.sum() == ROWS - 211
+
+
 def test_where_there_is_no_market_it_is_at_rest(calendars: Calendars) -> None:
     found = with_market({"A": made("A", seed=1)}, {"B": made("B", seed=2, first=100)}, calendars)
     one = found["A"]

@@ -76,6 +76,24 @@ def test_rows_lie_sorted_in_the_files(store: Store) -> None:
     assert pairs == sorted(pairs)
 
 
+def test_derived_rows_are_read_among_the_texts_that_are_wanted(store: Store) -> None:
+    parts = [losses(["A", "B"], instrument=name) for name in "XY"]
+    store.append_once("statistics", pa.concat_tables(parts), now=NIGHT)
+    whole = store.read("statistics")
+    among = {"evaluation_id": ["A"]}
+    expected = [row for row in whole.to_pylist() if row["evaluation_id"] == "A"]
+    assert store.read("statistics", among=among).to_pylist() == expected
+    found = store.read("statistics", among=among, columns=["instrument", "loss"])
+    assert found.to_pylist() == [{k: row[k] for k in ("instrument", "loss")} for row in expected]
+    assert store.read("statistics", among={"evaluation_id": []}).num_rows == 0
+
+
+def test_facts_are_not_read_among_anything(store: Store) -> None:
+    """An older row would pass for the latest, where that one is not among them."""
+    with pytest.raises(StoreError, match="bars holds facts"):
+        store.read("bars", among={"price_basis": ["raw"]})
+
+
 def test_derived_rows_lie_sorted_by_instrument(store: Store) -> None:
     parts = [losses([f"{9 - n}"], instrument=name) for n, name in enumerate("CAB")]
     store.append_once("statistics", pa.concat_tables(parts), now=NIGHT)

@@ -10,7 +10,8 @@ from lstm_models import devices, training
 from lstm_models.features import FEATURES
 from lstm_models.fleet import Fleet
 from lstm_models.fleet_config import KINDS, FleetConfig
-from tasks.features import Series
+from tasks import walkforward
+from tasks.features import Floats, Series
 from tasks.market import with_market
 from tasks.sessions import CalendarConfig, Calendars
 from tasks.settings import ModelConfig
@@ -58,11 +59,58 @@ def test_baselines_are_fitted_on_fit_embargo_and_early_stop_rows() -> None:
     assert fitted.rows[0] == fold.early_stop[1] - fold.fit[0]
 
 
+@pytest.mark.parametrize("target", ["log_return", "log_volatility"])
+def test_a_share_of_what_the_network_adds_is_forecast(
+    target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = subject(series_of(ANT), target, SETTINGS)
+    member, rows = one.member(FOLDS[0]), [FOLDS[0].gate]
+
+    def said(share: float) -> Floats:
+        monkeypatch.setitem(walkforward.BELIEF, ("many_to_many", target), share)
+        (mean,) = predict_fold(fit_fleet([one], SETTINGS), [member], [one], rows)
+        return mean
+
+    nothing, half, all_of_it = said(0.0), said(0.5), said(1.0)
+    assert np.abs(all_of_it - nothing).max() > 1e-6
+    np.testing.assert_allclose(half, (nothing + all_of_it) / 2, rtol=1e-5, atol=1e-8)
+
+
+def test_a_plain_network_is_believed_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = SETTINGS.model_copy(update={"model": SETTINGS.model.model_copy(update={"skip": False})})
+    one = subject(series_of(ANT), "log_return", plain)
+    as_it_is = fit_fleet([one], plain)
+    monkeypatch.setitem(walkforward.BELIEF, ("many_to_many", "log_return"), 0.0)
+    assert fit_fleet([one], plain).head.tobytes() == as_it_is.head.tobytes()
+
+
+def test_a_warm_start_begins_with_all_that_the_network_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else every refit would shrink what the refits before had learnt once more."""
+    one = subject(series_of(ANT), "log_return", SETTINGS)
+    names = [one.member(fold) for fold in one.folds]
+    seen: list[Fleet] = []
+    fit = training.fit
+
+    def watched(*arguments: Any, start: Fleet | None, **named: Any) -> Fleet:  # noqa: ANN401
+        if start is not None:
+            seen.append(start)
+        return fit(*arguments, start=start, **named)
+
+    monkeypatch.setattr(training, "fit", watched)
+    before = fit_fleet([one], SETTINGS)
+    fit_fleet([one], SETTINGS, start=before, starts={name: name for name in names})
+    share = walkforward.BELIEF["many_to_many", "log_return"]
+    assert share < 1.0
+    np.testing.assert_allclose(seen[0].head * share, before.head, rtol=1e-6)
+
+
 def test_with_few_fit_rows_the_linear_path_is_a_mean_before_training_and_after() -> None:
-    """The long-memory form needs 120 rows, of which the fit segment of this fold has 100."""
+    """The default form needs 90 rows, of which the fit segment of this fold has 80."""
     one = subject(series_of(ANT), "log_volatility", SETTINGS)
     fold = one.folds[0]
-    short = replace(fold, fit=(fold.fit[1] - 100, fold.fit[1]))
+    short = replace(fold, fit=(fold.fit[1] - 80, fold.fit[1]))
     fleet = fit_fleet([replace(one, folds=(short,))], SETTINGS)
     assert not fleet.skip[0, :-1].any()
     fitted = slice(short.fit[0], short.early_stop[1])

@@ -12,6 +12,7 @@ import pytest
 from tasks.report.content import _earned
 from tasks.report.page import render_report, run_picture
 from tasks.report.run_view import Missing, view_run
+from tasks.report.typography import prose
 from tasks.scoreboard import pool
 from tasks.store import Store
 from tests.tasks.example_store import INSTRUMENTS
@@ -55,7 +56,7 @@ def test_direction_says_the_probability_beside_how_often_it_rose(page: Element) 
     for forecast in class_forecasts(["direction"]):
         row = rows[forecast["instrument"]]
         assert values(row)[0] == forecast["probability_up"]
-        assert forecast["reason"] in row.text()
+        assert " ".join(prose(forecast["reason"]).split()) in row.text()
         assert "Baseline: Frequencies" in row.text()
     lstm, base = (scored("direction", "IBM", m) for m in ("lstm", "frequencies"))
     skill = 1 - lstm["log_loss"] / base["log_loss"]

@@ -62,7 +62,8 @@ def test_a_line_per_method_beside_the_default_baseline() -> None:
     assert table is not None
     (group,) = table.groups
     assert [line.label for line in group.lines] == ["Published", "LSTM", "AR", "Zero"]
-    assert group.label == "1,008 sessions, 2009-01-05 to 2013-02-22, pooled over instruments"
+    span = "1,008 sessions, 2009-01-05 to 2013-02-22"
+    assert group.label == f"{span}; every instrument weighs the same"
     lines = {line.label: line.cells for line in group.lines}
     lstm = [cell.text.replace("\N{NARROW NO-BREAK SPACE}", " ") for cell in lines["LSTM"]]
     assert lstm == ["−1.2 %", "−1.50", "0.134", "0.040", "0.050", "1 of 2"]
@@ -71,6 +72,17 @@ def test_a_line_per_method_beside_the_default_baseline() -> None:
     assert [lines[name][4].tone for name in ("Published", "LSTM")] == ["best", ""]
     assert lines["Zero"][0].text == "—"
     assert evidence_table([]) is None
+
+
+def test_a_column_that_says_nothing_is_left_out_and_a_tiny_p_is_not_zero() -> None:
+    table = evidence_table([one | {"cw_p": None, "dm_p": 2e-7} for one in rows()])
+    assert table is not None
+    heads = [head.text for head in table.heads]
+    assert heads == ["Skill against Zero", "t", "p", "Best, p", "Better on"]
+    cells = [line.cells for line in table.groups[0].lines]
+    assert {len(of) for of in cells} == {len(heads)}
+    assert (cells[1][2].text, cells[1][2].value) == ("<0.001", 2e-7)
+    assert cells[1][3].text == "0.050"
 
 
 def test_a_page_shows_the_newest_of_its_own_settings(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +123,14 @@ def test_a_path_is_one_line_a_method_and_its_scale_holds_all_of_it() -> None:
     assert "nan" not in drawn + alone
     with pytest.raises(ValueError, match="LSTM of 'skill' has 2 values, expected 1"):
         SkillPath("skill", sessions[:1], {"LSTM": (0.0, 0.1)}, 0.0)
+
+
+def test_names_of_lines_that_end_at_the_floor_stay_above_it_and_apart() -> None:
+    days = (date(2013, 3, 1), date(2013, 3, 4))
+    lines: dict[str, tuple[float, ...]] = {"Published": (0.5, -0.1), "LSTM": (0.0, -0.1)}
+    drawn = SkillPath(name="x", sessions=days, lines=lines, backtest=-0.1).draw(hover=False)
+    found = re.findall(r'x="[0-9.]+" y="([0-9.]+)">(?:Published|LSTM|Backtest)<', drawn)
+    places = sorted(map(float, found))
+    assert len(places) == 3
+    assert places[-1] <= 190.0
+    assert [b - a for a, b in pairwise(places)] == pytest.approx([20.0, 20.0])

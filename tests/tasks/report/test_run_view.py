@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tasks.comparisons import company_of
 from tasks.report.run_view import view_run
 from tasks.store import Store
 from tests.tasks.example_store import (
@@ -173,3 +174,47 @@ def test_an_unknown_run_is_named_with_the_remedy(store: Store, tmp_path: Path) -
         view_run(store, "nope")
     with pytest.raises(LookupError, match="holds no run yet: make one with `fleetcast nightly`"):
         view_run(Store.open(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize("later", [timedelta(0), timedelta(days=9)])
+def test_the_comparisons_are_of_the_runs_own_models_whoever_computed_them(
+    store: Store, later: timedelta
+) -> None:
+    """A night that lacked a shard is another company; a later night may have computed ours."""
+    view = view_run(store)
+    ids = {
+        row["model_id"]
+        for row in view.models.values()
+        if row["status"] not in (None, "not_trained")
+    }
+    own = company_of(ids)
+
+    def compared(company: str, as_of: datetime, made_at: datetime) -> dict[str, Any]:
+        return {
+            "comparison_id": company,
+            "company": company,
+            "instrument": None,
+            "target": "log_return",
+            "kind": "many_to_many",
+            "method": "lstm",
+            "baseline": "zero",
+            "first_cutoff": SESSION,
+            "last_cutoff": SESSION,
+            "sessions": 1,
+            "instruments": 1,
+            "as_of": as_of,
+            "config_hash": view.run["config_hash"],
+            "run_id": RUN_ID,
+            "origin": "live",
+            "made_at": made_at,
+        }
+
+    def shown() -> set[str]:
+        return {row["company"] for rows in view_run(store).comparisons.values() for row in rows}
+
+    other = compared("other", AS_OF, NOW + timedelta(hours=1))
+    store.append_once("comparisons", rows_table("comparisons", [other]), now=NOW)
+    assert shown() == {"other"}
+    ours = compared(own, AS_OF + later, NOW)
+    store.append_once("comparisons", rows_table("comparisons", [ours]), now=NOW)
+    assert shown() == {own}

@@ -34,6 +34,20 @@ def test_percent_keeps_its_sign_beside_it() -> None:
     assert typography.percent(None) == "—"
 
 
+def test_a_stored_sentence_breaks_within_no_figure() -> None:
+    stored = "kept after 2009-01-05 (pooled t = -0.62, needed p ≤ 0.05); own skill -0.3 %"
+    set_ = typography.prose(stored)
+    assert set_.split() == [
+        *("kept", "after", "2009-01-05", "(pooled", "t", "=", f"{MINUS}0.62,"),
+        *("needed", "p", "≤", "0.05);", "own", "skill", f"{MINUS}0.3", "%"),
+    ]
+    assert [part for part in set_.split(" ") if "=" in part or "≤" in part or "%" in part] == [
+        f"t\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{MINUS}0.62,",
+        "p\N{NO-BREAK SPACE}≤\N{NO-BREAK SPACE}0.05);",
+        f"{MINUS}0.3{THIN}%",
+    ]
+
+
 @given(st.lists(st.floats(1e-12, 1e12), min_size=1))
 def test_exponent_brings_the_smallest_value_to_a_readable_size(values: list[float]) -> None:
     exponent = typography.exponent_for(values)
