@@ -28,7 +28,7 @@ from tasks.settings import (
     TargetsConfig,
     TrainingConfig,
 )
-from tasks.sources.config import SourceConfig
+from tasks.sources.config import OPERATIONAL, SourceConfig
 
 DEFAULT_FILE = Path("fleetcast.toml")
 
@@ -44,6 +44,14 @@ class UniverseConfig(_Frozen):
 
     instruments: tuple[str, ...] = Field(
         default=(), description="Names as the source spells them; empty: all that it offers."
+    )
+
+    membership: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A CSV or Parquet file with the columns instrument, first and last: who "
+        "belongs from which session to which one (empty: still). A run is about the members of "
+        "its session.",
     )
 
     @field_validator("instruments")
@@ -190,6 +198,8 @@ class FleetcastConfig(_Frozen):
         )
         decisive["universe"]["instruments"] = sorted(decisive["universe"]["instruments"])
         del decisive["training"]["processes"]
+        for field in OPERATIONAL:
+            del decisive["source"][field]
         return content_id("config", decisive)
 
 

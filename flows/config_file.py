@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -78,6 +79,8 @@ def toml(value: Any) -> str:  # noqa: ANN401 - any default
         return repr(value)
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, Mapping):
         inside = ", ".join(f"{json.dumps(key)} = {toml(item)}" for key, item in value.items())
         return f"{{{inside}}}"

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -54,11 +54,27 @@ QUARANTINE = pa.schema(
 """What is kept of a quarantined row: as the store's dataset, without its ids and stamps."""
 
 
+Severity = Literal["quarantine", "flag", "off"]
+"""What a rule does: hold the row, let it in with a note, or nothing."""
+
+
 class ValidationConfig(BaseModel):
     """When a row is too strange to be a bar."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    severity: Mapping[str, Severity] = Field(
+        default={},
+        description="Rule = quarantine, flag or off, where it is not to do what it usually does: "
+        '{stale_run = "off"}.',
+    )
+    revision_tolerance: float = Field(
+        default=1e-6,
+        ge=0,
+        le=0.01,
+        description="Prices and volumes that differ by less, relatively, are no revision: "
+        "providers recompute theirs in single precision.",
+    )
     range_tolerance: float = Field(
         default=1e-4,
         ge=0,

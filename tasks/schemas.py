@@ -26,11 +26,11 @@ from tasks.derived_schemas import (
     SCORES,
     STATISTICS,
 )
-from tasks.storage.columns import INSTANT, column, date, number, text, word
+from tasks.storage.columns import INSTANT, column, count, date, number, text, word
 
 __all__ = ["DATASETS", "INSTANT", "SCHEMA_VERSION", "Dataset"]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised when there is a new dataset or nullable column; nothing is ever renamed or removed."""
 
 _STAMPS = frozenset({"known_at", "assumed", "row_hash", "made_at"})
@@ -129,9 +129,69 @@ _QUARANTINE = pa.schema(
         text("rule", "the rule that the row breaks"),
         text("reason", "why, with the values that broke it"),
         text("row", "the row as it came, as JSON"),
-        word("op", "hold: kept out of bars; release: a person let it in", "hold", "release"),
+        number("open", "as read; null where it could not be", "price", nullable=True),
+        number("high", "as read", "price", nullable=True),
+        number("low", "as read", "price", nullable=True),
+        number("close", "as read", "price", nullable=True),
+        number("volume", "as read", "shares", nullable=True),
+        text("price_basis", "what the prices are", nullable=True),
+        word(
+            "op",
+            "hold: kept out of bars; flag: in bars, but doubtful; release: a person let it in",
+            "hold",
+            "flag",
+            "release",
+        ),
         KNOWN_AT,
         _ROW_HASH,
+    ]
+)
+
+_MEMBERS = pa.schema(
+    [
+        INSTRUMENT,
+        date("first", "the first session on which it belongs to the universe"),
+        date("last", "the last one; null while it still belongs", nullable=True),
+        _SOURCE,
+        _OP,
+        KNOWN_AT,
+        _ASSUMED,
+        _ROW_HASH,
+    ]
+)
+
+_ERASED = pa.schema(
+    [
+        word("subject", "what was erased", "instrument", "source"),
+        text("name", "its name"),
+        word(
+            "op",
+            "erase: gone, and refused when it comes again; allow: may come again",
+            "erase",
+            "allow",
+        ),
+        KNOWN_AT,
+        _ROW_HASH,
+    ]
+)
+
+_INGESTS = pa.schema(
+    [
+        text("ingest_id", "hash of source, instant and provenance"),
+        _SOURCE,
+        text("provenance", "where the rows came from"),
+        MADE_AT,
+        count("fetched", "rows that came: the next five add up to it", "rows", pa.int64()),
+        count("new", "sessions that the store had no bar of", "rows", pa.int64()),
+        count("changed", "sessions whose bar differs from the store's", "rows", pa.int64()),
+        count("unchanged", "sessions that bring no news", "rows", pa.int64()),
+        count("quarantined", "rows held", "rows", pa.int64()),
+        count("agreed_duplicates", "rows that repeat another row", "rows", pa.int64()),
+        count("flagged", "bars that are doubtful, but kept", "rows", pa.int64()),
+        count("retracted", "stored bars that turned out to be bad ticks", "rows", pa.int64()),
+        text("rules", "JSON: rule → rows that it holds or flags"),
+        text("problems", "JSON: what a person should know, a text each"),
+        KNOWN_AT,
     ]
 )
 
@@ -190,6 +250,33 @@ _ALL = (
         fact=True,
         order="instrument session rule quarantine_id",
         prune="quarantine_id",
+    ),
+    _dataset(
+        "members",
+        "one stay of one instrument in the universe",
+        _MEMBERS,
+        key="instrument first",
+        fact=True,
+        order="instrument first",
+        prune="instrument",
+    ),
+    _dataset(
+        "erased",
+        "one instrument or source that was erased",
+        _ERASED,
+        key="subject name",
+        fact=True,
+        order="subject name",
+        prune="name",
+    ),
+    _dataset(
+        "ingests",
+        "one ingest, and what came of its rows",
+        _INGESTS,
+        key="ingest_id",
+        fact=False,
+        order="made_at ingest_id",
+        prune="ingest_id",
     ),
     _dataset(
         "runs",

@@ -263,7 +263,19 @@ class CalendarConfig(BaseModel):
         description="Name of a calendar of exchange_calendars, such as XNYS, XLON or 24/7.",
     )
     overrides: Mapping[str, str] = Field(
-        default={}, description="Instrument = calendar, where it is another."
+        default={},
+        description="Instrument, or a pattern such as *.L, = calendar, where it is another. A name "
+        "goes before a pattern, a longer pattern before a shorter one.",
+    )
+    closed: Mapping[str, tuple[date, ...]] = Field(
+        default={},
+        description="Calendar = dates that its exchange did not hold, where exchange_calendars "
+        "does not know it yet.",
+    )
+    held: Mapping[str, tuple[date, ...]] = Field(
+        default={},
+        description="Calendar = dates that its exchange held, where exchange_calendars does not "
+        "know it yet.",
     )
 
     @field_validator("default")

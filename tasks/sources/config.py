@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Literal, Self
+from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -25,8 +26,59 @@ FieldName = Literal[
     "adjusted_close",
     "dividend",
     "split",
+    "return",
 ]
 """What a column of a provider's table can be."""
+
+
+_ALL = frozenset({"name", "lag_minutes", "archive", "adjusted_close"})
+_READ = frozenset({"columns", "date_format", "timezone", "price_basis"})
+_NETWORK = frozenset(
+    {
+        "base_url",
+        "symbols",
+        "start",
+        "overlap_sessions",
+        "timeout_seconds",
+        "attempts",
+        "requests_per_minute",
+        "key_block",
+    }
+)
+_TAKES: Mapping[str, frozenset[str]] = {
+    "bokeh": _ALL,
+    "files": _ALL
+    | _READ
+    | {
+        "path",
+        "header",
+        "layout",
+        "first_session",
+        "returns",
+        "separator",
+        "decimal",
+        "thousands",
+        "timeout_seconds",
+        "attempts",
+    },
+    "sql": _ALL | _READ | {"url", "table", "query", "symbols", "start", "overlap_sessions"},
+    **dict.fromkeys(
+        ("yahoo", "stooq", "fred", "tiingo", "alphavantage", "binance"), _ALL | _NETWORK
+    ),
+}
+"""The fields that a built-in source takes."""
+
+OPERATIONAL = frozenset(
+    {
+        "base_url",
+        "overlap_sessions",
+        "timeout_seconds",
+        "attempts",
+        "requests_per_minute",
+        "key_block",
+    }
+)
+"""Fields that change how data is fetched, and nothing about what it is."""
 
 
 class SourceConfig(BaseModel):
@@ -38,12 +90,64 @@ class SourceConfig(BaseModel):
         default="bokeh",
         min_length=1,
         description="bokeh: real daily bars of 2000 to 2013 that come with an installed package. "
-        "files: CSV or Parquet of your own. Or the name of an installed plug-in.",
+        "files: CSV or Parquet of your own. sql: a database. yahoo, stooq, fred, tiingo, "
+        "alphavantage, binance: over the network. Or the name of an installed plug-in.",
     )
     path: str | None = Field(
         default=None,
         min_length=1,
-        description="For files: a folder, a pattern such as bars/*.csv, or one file.",
+        description="For files: a folder, a pattern such as bars/*.csv, one file, or a URL.",
+    )
+    url: str | None = Field(
+        default=None,
+        min_length=1,
+        description="For sql: a SQLAlchemy URL without a password, which comes from the "
+        "environment variable FLEETCAST_SQL_PASSWORD.",
+    )
+    table: str | None = Field(
+        default=None, min_length=1, description="For sql: the table or view, as schema.name."
+    )
+    query: str | None = Field(
+        default=None, min_length=1, description="For sql: a SELECT instead of a table."
+    )
+    base_url: str | None = Field(
+        default=None,
+        min_length=1,
+        description="For sources over the network: another server that answers the same way.",
+    )
+    symbols: Mapping[str, str] = Field(
+        default={}, description='Instrument = the provider\'s name for it: {SPX = "^spx"}.'
+    )
+    start: date = Field(
+        default=date(1990, 1, 1),
+        description="For sources over the network and sql: the first session ever asked for.",
+    )
+    overlap_sessions: int = Field(
+        default=10,
+        ge=1,
+        le=10_000,
+        description="Sessions before the newest stored one that are asked for again, to see "
+        "revisions. Files are always read whole.",
+    )
+    timeout_seconds: float = Field(
+        default=30.0, gt=0, le=3600, description="How long an answer may be awaited."
+    )
+    attempts: int = Field(
+        default=5, ge=1, le=20, description="How often a request is tried before it failed."
+    )
+    requests_per_minute: float | None = Field(
+        default=None,
+        gt=0,
+        description="At most so many. Unset: what the provider is known to allow.",
+    )
+    key_block: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Name of a Prefect Secret block with the provider's key. Unset: the key is "
+        "the environment variable of the provider, such as TIINGO_API_KEY.",
+    )
+    options: Mapping[str, str | int | float | bool] = Field(
+        default={}, description="For plug-ins: whatever they take."
     )
     lag_minutes: int = Field(
         default=60,
@@ -66,16 +170,44 @@ class SourceConfig(BaseModel):
         description='Meaning = header, where headers are unusual: {close = "Last"}. An empty '
         "header leaves that column out.",
     )
+    header: tuple[str, ...] = Field(
+        default=(), description="The columns' names, for files that have no header line."
+    )
+    layout: Literal["long", "wide"] = Field(
+        default="long",
+        description="wide: every column but the session is one instrument, its cells are closes.",
+    )
     date_format: str | None = Field(
         default=None,
         min_length=2,
-        description="How dates are written, such as %d.%m.%Y. Unset: ISO, such as 2024-12-31.",
+        description="How dates are written, such as %d.%m.%Y. Unset: found, ISO first.",
+    )
+    timezone: str | None = Field(
+        default=None,
+        description="IANA zone in which the date of an instant counts, such as Europe/London. "
+        "Unset: the date as it is written.",
+    )
+    first_session: date | None = Field(
+        default=None,
+        description="For files without dates: the session of the first row; the others follow, "
+        "session by session.",
+    )
+    returns: Literal["log", "log_percent", "simple", "simple_percent"] | None = Field(
+        default=None,
+        description="For files of returns instead of prices: what they are. Closes are compounded "
+        "from 100.",
     )
     separator: str | None = Field(
         default=None,
         min_length=1,
         max_length=1,
         description="What separates the columns of a CSV. Unset: found in its header.",
+    )
+    decimal: Literal[".", ","] | None = Field(
+        default=None, description="The decimal mark. Unset: found."
+    )
+    thousands: Literal["", ",", ".", " ", "'"] | None = Field(
+        default=None, description="What groups the digits of large numbers. Unset: found."
     )
     adjusted_close: Literal["check", "derive", "ignore"] | None = Field(
         default=None,
@@ -99,23 +231,39 @@ class SourceConfig(BaseModel):
                 )
         return text
 
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_exists(cls, name: str | None) -> str | None:
+        if name is not None and name not in available_timezones():
+            raise ValueError(
+                f"{name!r} is no IANA name of a time zone. Expected one such as Europe/London"
+            )
+        return name
+
     @model_validator(mode="after")
     def _fits_the_source(self) -> Self:
         if self.name == "files" and self.path is None:
             raise ValueError(
-                'name = "files" needs path: a folder, a pattern such as bars/*.csv, or one file'
+                'name = "files" needs path: a folder, a pattern such as bars/*.csv, one file, or '
+                "a URL"
             )
-        if self.name == "bokeh":
-            given = [
-                field
-                for field in ("path", "columns", "date_format", "separator", "price_basis")
-                if getattr(self, field)
-            ]
-            if given:
-                raise ValueError(
-                    f'name = "bokeh" takes no {given[0]}: its data is one known file. For files of '
-                    'your own set name = "files"'
-                )
+        if self.name == "sql" and (
+            self.url is None or (self.table is None) == (self.query is None)
+        ):
+            raise ValueError('name = "sql" needs url, and either table or query')
+        takes = _TAKES.get(self.name)
+        if takes is None:
+            return self
+        fields = type(self).model_fields
+        given = [
+            field
+            for field in fields
+            if field not in takes and getattr(self, field) != fields[field].get_default()
+        ]
+        if given:
+            raise ValueError(
+                f'name = "{self.name}" takes no {given[0]}. It takes: {", ".join(sorted(takes))}'
+            )
         return self
 
     @property

@@ -76,6 +76,16 @@ class FilesSource:
         """From the close of a session until its bar is published."""
         return self.config.lag
 
+    @property
+    def incremental(self) -> bool:
+        """Files are read whole: what lies there is what the provider says today."""
+        return False
+
+    @property
+    def batch_size(self) -> int | None:
+        """All at once."""
+        return None
+
     def instruments(self) -> tuple[str, ...]:
         """The files' names without their ending, and what the instrument columns hold.
 

@@ -128,6 +128,14 @@ class Source(Protocol):
     def archive(self) -> bool:
         """Whether it is history that does not grow: a run is then about its last session."""
 
+    @property
+    def incremental(self) -> bool:
+        """Whether asking for a part of the sessions spares work; else all of them are read."""
+
+    @property
+    def batch_size(self) -> int | None:
+        """How many instruments are best asked for at once; None: all."""
+
     def instruments(self) -> tuple[str, ...]:
         """All that it offers, sorted.
 

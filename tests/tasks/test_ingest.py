@@ -45,6 +45,8 @@ class Provider:
     price_basis: PriceBasis = "raw"
     lag: timedelta = HOUR
     archive: bool = False
+    incremental: bool = False
+    batch_size: int | None = None
     down: bool = False
 
     def instruments(self) -> tuple[str, ...]:

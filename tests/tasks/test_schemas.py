@@ -59,7 +59,7 @@ def test_facts_have_what_facts_need(dataset: Dataset) -> None:
     assert ("row_hash" in dataset.schema.names) == dataset.fact
     if "op" in dataset.schema.names:
         assert dataset.fact
-        assert words_of(dataset.schema.field("op"))[0] in ("upsert", "hold")
+        assert words_of(dataset.schema.field("op"))[0] in ("upsert", "hold", "erase")
 
 
 def test_what_may_be_a_revision() -> None:
