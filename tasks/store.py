@@ -8,21 +8,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from tasks.schemas import DATASETS, Dataset
-from tasks.storage import delta, facts, places, scans
-from tasks.storage.columns import words_of
+from tasks.storage import arguments, compaction, delta, erasure, facts, places, scans
+from tasks.storage.compaction import CompactCounts
+from tasks.storage.erasure import ErasedCounts
 from tasks.storage.facts import StoreError
-from tasks.storage.rows import match, ordered
+from tasks.storage.rows import RELATIVE_TOLERANCE, match, ordered
 
-__all__ = ["FactCounts", "NoStoreError", "Store", "StoreError"]
+__all__ = ["CompactCounts", "ErasedCounts", "FactCounts", "NoStoreError", "Store", "StoreError"]
 
 
 class NoStoreError(StoreError):
@@ -92,12 +92,19 @@ class Store:
         """The store's folder, None where it is not on this machine."""
         return self.place.local_path
 
-    def commit_facts(self, dataset: str, rows: pa.Table, *, now: datetime) -> FactCounts:
+    def commit_facts(
+        self,
+        dataset: str,
+        rows: pa.Table,
+        *,
+        now: datetime,
+        tolerance: float = RELATIVE_TOLERANCE,
+    ) -> FactCounts:
         """Writes what is new or changed in `rows`, in one commit.
 
         A new key keeps the `known_at` and `assumed` that its row proposes (without one: `now`). A
         changed key is known at `now`, or just after the latest known of its key, whichever is
-        later, and is not assumed. Numbers within a relative 1e-9 are unchanged. Nobody else can
+        later, and is not assumed. Numbers within `tolerance` are unchanged. Nobody else can
         commit between the comparison and the write.
 
         Args:
@@ -105,18 +112,19 @@ class Store:
             rows: one row per key. `known_at`, `assumed`, `op` (upsert, hold) and columns that may
                 be null may be left out; `row_hash` is always computed.
             now: the instant of the commit.
+            tolerance: numbers that differ by less, relative to the larger, are the same.
 
         Raises:
             StoreError: the rows don't fit the dataset, two rows of one key disagree, or the store
                 can't be read or written. Nothing was written then.
         """
-        spec = _dataset(dataset, fact=True)
-        now = _instant("now", now)
-        stamps = {"known_at": now, "assumed": False, "row_hash": "", **_default_op(spec)}
-        rows = facts.conform(_without(rows, "row_hash"), spec, stamps)
+        spec = arguments.named(dataset, fact=True)
+        now = arguments.instant("now", now)
+        stamps = {"known_at": now, "assumed": False, "row_hash": "", **arguments.default_op(spec)}
+        rows = facts.conform(arguments.without(rows, "row_hash"), spec, stamps)
         rows = facts.hashed(rows, spec)
         given = rows.num_rows
-        rows = facts.distinct(rows, spec)
+        rows = facts.distinct(rows, spec, tolerance)
         repeated = given - rows.num_rows
         wanted = [*spec.key, *spec.compared, "known_at", "row_hash"]
         news = facts.Revision(rows.slice(0, 0), 0, 0, 0)
@@ -124,7 +132,7 @@ class Store:
         def judge(table: DeltaTable) -> pa.Table:
             nonlocal news
             stored = scans.scan(self.place, spec, table, wanted, scans.around(rows, spec))
-            news = facts.revise(rows, facts.latest(stored, spec.key), spec, now)
+            news = facts.revise(rows, facts.latest(stored, spec.key), spec, now, tolerance)
             return news.rows
 
         known_at = pc.max(delta.commit(self.place, spec, judge)["known_at"]).as_py()
@@ -146,9 +154,9 @@ class Store:
             StoreError: the rows don't fit the dataset, or the store can't be read or written.
                 Nothing was written then.
         """
-        spec = _dataset(dataset, fact=False)
-        stamps = {"known_at": _instant("now", now)}
-        rows = facts.conform(_without(rows, "known_at"), spec, stamps)
+        spec = arguments.named(dataset, fact=False)
+        stamps = {"known_at": arguments.instant("now", now)}
+        rows = facts.conform(arguments.without(rows, "known_at"), spec, stamps)
         rows = facts.earliest(rows, spec.key)
 
         def judge(table: DeltaTable) -> pa.Table:
@@ -165,6 +173,7 @@ class Store:
         as_of: datetime | None = None,
         instruments: Sequence[str] | None = None,
         among: Mapping[str, Sequence[str]] | None = None,
+        between: Mapping[str, tuple[date, date]] | None = None,
         versions: Mapping[str, int] | None = None,
         columns: Sequence[str] | None = None,
     ) -> pa.Table:
@@ -178,6 +187,8 @@ class Store:
             as_of: facts known later are left out; None: all that is known.
             instruments: only these; files and row groups without them are not read.
             among: of derived rows, column of texts → the values wanted.
+            between: column of sessions → the first and the last wanted; of facts a column of the
+                key.
             versions: dataset → pinned version, as `versions()` gave it; None: the newest.
             columns: only these, in this order.
 
@@ -188,18 +199,32 @@ class Store:
             StoreError: an argument names something that is not there, or the store can't be read.
         """
         # Of facts, a limit on more than the key would take an older row for the latest.
-        spec = _dataset(dataset, fact=False if among else None)
-        known_by = None if as_of is None or not spec.fact else _instant("as_of", as_of)
-        needed = [*spec.key, *spec.order, "known_at", "row_hash", "op"]
-        rows = self._scan(
-            spec,
-            needed,
-            known_by=known_by,
-            instruments=instruments,
-            among=among,
-            versions=versions,
-            columns=columns,
-        )
+        spec = arguments.named(dataset, fact=False if among else None)
+        if spec.fact and not set(between or ()) <= set(spec.key):
+            raise StoreError(
+                f"{dataset} holds facts: the latest of a key can only be told among rows limited "
+                f"by the key. Received between={dict(between or {})!r}. Expected columns of: "
+                f"{', '.join(spec.key)}."
+            )
+        known_by = None if as_of is None or not spec.fact else arguments.instant("as_of", as_of)
+        needed = [*spec.key, *spec.order, "known_at", "op"]
+
+        def scan(needed: Sequence[str]) -> pa.Table:
+            return self._scan(
+                spec,
+                needed,
+                known_by=known_by,
+                instruments=instruments,
+                among=among,
+                between=between,
+                versions=versions,
+                columns=columns,
+            )
+
+        rows = scan(needed)
+        hashed = "row_hash" not in spec.schema.names or "row_hash" in rows.column_names
+        if not hashed and facts.tied(rows, spec.key):
+            rows = scan([*needed, "row_hash"])  # the largest column: read only where it decides
         rows = (facts.latest if spec.fact else facts.earliest)(rows, spec.key)
         if "op" in rows.column_names:
             rows = rows.filter(pc.not_equal(rows["op"], "retract"))
@@ -219,7 +244,7 @@ class Store:
 
         Arguments and errors are those of `read`.
         """
-        spec = _dataset(dataset)
+        spec = arguments.named(dataset)
         needed = [*spec.order, "known_at", "row_hash"]
         rows = self._scan(spec, needed, instruments=instruments, versions=versions, columns=columns)
         last = ["known_at", "row_hash"] if spec.fact else ["known_at"]
@@ -250,7 +275,7 @@ class Store:
         Raises:
             StoreError: an argument names something that is not there, or the store can't be read.
         """
-        spec = _dataset(dataset, fact=False)
+        spec = arguments.named(dataset, fact=False)
         rows = self._scan(
             spec,
             (),
@@ -261,6 +286,50 @@ class Store:
             columns=columns,
         )
         return rows.select(list(columns))
+
+    def compact(self, dataset: str | None = None) -> dict[str, CompactCounts]:
+        """Merges small files into few, writes checkpoints of the logs, removes what has expired.
+
+        No row changes, other processes may read and write meanwhile, and pinned versions stay
+        readable for as long as `versions` says.
+
+        Args:
+            dataset: its name; None: all of them.
+
+        Returns:
+            By dataset what was done.
+
+        Raises:
+            StoreError: there is no such dataset, or the store can't be read or written.
+        """
+        specs = DATASETS.values() if dataset is None else [arguments.named(dataset)]
+        return {spec.name: compaction.compact(self.place, spec) for spec in specs}
+
+    def erase(self, instruments: Sequence[str] = (), sources: Sequence[str] = ()) -> ErasedCounts:
+        """Removes all rows of some instruments, and all that some sources said, for good.
+
+        Afterwards no file of any dataset holds them, so no older version that held them can be
+        read. Broken off and run again, it ends in the same state. Rows that another process commits
+        at the same time are kept, if they are not of these.
+
+        Args:
+            instruments: their names.
+            sources: names of sources, in the datasets that say who said so.
+
+        Raises:
+            StoreError: the store can't be read or written.
+        """
+        for names in (instruments, sources):
+            if isinstance(names, str):
+                raise StoreError(f"Expected a list of names. Received the text {names!r}.")
+        among = {"instrument": list(instruments), "source": list(sources)}
+        rows: dict[str, int] = {}
+        removed = 0
+        for name, spec in DATASETS.items():
+            erased, files = erasure.erase(self.place, spec, among)
+            rows |= {name: erased} if erased else {}
+            removed += files
+        return ErasedCounts(rows, removed)
 
     def versions(self) -> dict[str, int]:
         """The newest version of every dataset: what a run pins, to read exactly this again."""
@@ -293,7 +362,7 @@ class Store:
         Raises:
             StoreError: it can't be written, or lies outside the store or inside a dataset.
         """
-        _not_in_a_dataset(relative)
+        arguments.check_outside(relative)
         return places.write(self.place, relative, data)
 
     def read_file(self, relative: str) -> bytes:
@@ -332,7 +401,7 @@ class Store:
         texts = (among or {}).items()
         wanted = {name: pa.array(list(values), pa.string()) for name, values in texts}
         if instruments is not None:
-            wanted["instrument"] = _texts(spec, instruments)
+            wanted["instrument"] = arguments.texts_of(spec, instruments)
         bounds = scans.Bounds(among=wanted, between=between or {}, known_by=known_by)
         version = None if versions is None else versions[spec.name]
         table = delta.find_table(self.place, spec, version)
@@ -340,50 +409,3 @@ class Store:
         if table is None:
             return pa.schema([spec.schema.field(name) for name in given]).empty_table()
         return scans.scan(self.place, spec, table, given, bounds)
-
-
-def _dataset(name: str, *, fact: bool | None = None) -> Dataset:
-    spec = DATASETS.get(name)
-    if spec is None:
-        raise StoreError(f"There is no dataset {name!r}. Expected one of: {', '.join(DATASETS)}.")
-    if fact is not None and spec.fact != fact:
-        use = "commit_facts" if spec.fact else "append_once"
-        raise StoreError(f"{name} holds {'facts' if spec.fact else 'derived rows'}: use {use}.")
-    return spec
-
-
-def _default_op(spec: Dataset) -> dict[str, str]:
-    return {"op": words_of(spec.schema.field("op"))[0]} if "op" in spec.schema.names else {}
-
-
-def _without(rows: pa.Table, name: str) -> pa.Table:
-    return rows.drop_columns([name]) if name in rows.column_names else rows
-
-
-def _instant(name: str, value: datetime) -> datetime:
-    if value.tzinfo is None:
-        raise StoreError(
-            f"{name} has no time zone. Received: {value!r}. Give an instant in UTC: "
-            "datetime(..., tzinfo=UTC)."
-        )
-    return value.astimezone(UTC)
-
-
-def _texts(spec: Dataset, instruments: Sequence[str]) -> pa.Array:
-    if "instrument" not in spec.schema.names:
-        raise StoreError(f"{spec.name} has no instruments. Read it without instruments=.")
-    if isinstance(instruments, str):
-        raise StoreError(
-            f"instruments is one text. Received: {instruments!r}. Expected a list: "
-            f"[{instruments!r}]."
-        )
-    return pa.array(np.unique(np.asarray(instruments, dtype=str)).tolist(), pa.string())
-
-
-def _not_in_a_dataset(relative: str) -> None:
-    first = Path(relative).parts[:1]
-    if first and first[0] in DATASETS:
-        raise StoreError(
-            f"Expected a path outside the datasets. Received: {relative!r}. A file in the folder "
-            f"of {first[0]} would not belong to its table."
-        )

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
 
 from tasks.schemas import SCHEMA_VERSION, Dataset
+from tasks.storage import files
 from tasks.storage.facts import StoreError
 from tasks.storage.places import Place
 from tasks.storage.scans import first_line
+from tasks.storage.turns import turn
 from tasks.storage.upgrade import upgrade
 
 _VERSION_SETTING = "fleetcast.schemaVersion"
@@ -32,10 +35,14 @@ _UPGRADE_ATTEMPTS = 10
 _LONGEST_WAIT = 0.5
 """Seconds before the next attempt."""
 
-_ROWS_PER_GROUP = 131_072
-"""Rows are sorted by instrument: a group of this size holds some fifty ten-year histories."""
+_APPENDS, _REMOVALS = "fleetcast", "fleetcast removals"
 
-_CONFLICT = "Concurrent transaction"
+_CONFLICTS = (
+    "Concurrent transaction",  # somebody committed rows
+    "Metadata changed",  # somebody upgraded the table, or erased from it
+    "concurrent transaction deleted",  # somebody compacted it, or erased from it
+    "append-only",  # somebody has just ended erasing from it
+)
 
 
 def open_table(place: Place, dataset: Dataset) -> DeltaTable:
@@ -65,7 +72,7 @@ def open_table(place: Place, dataset: Dataset) -> DeltaTable:
     except (DeltaError, OSError) as error:
         table = find_table(place, dataset)
         if table is None:  # else another process made it in the meantime
-            raise _unwritable(place, dataset, error) from error
+            raise unwritable(place, dataset, error) from error
         return table
 
 
@@ -102,9 +109,9 @@ def find_table(place: Place, dataset: Dataset, version: int | None = None) -> De
 def commit(place: Place, dataset: Dataset, judge: Callable[[DeltaTable], pa.Table]) -> pa.Table:
     """Appends what `judge` finds missing from the newest snapshot, in one commit.
 
-    If somebody else commits between the judgement and the append, nothing is written and the rows
-    are judged anew. That makes "compare, then append" one step, on every file system that Delta
-    can use.
+    Writers on one machine take turns. If somebody else commits between the judgement and the append
+    all the same, nothing is written and the rows are judged anew. That makes "compare, then append"
+    one step, on every file system that Delta can use.
 
     Args:
         place: the store's.
@@ -121,10 +128,14 @@ def commit(place: Place, dataset: Dataset, judge: Callable[[DeltaTable], pa.Tabl
         if attempt:  # let writers get apart
             longest = min(_LONGEST_WAIT, 0.02 * 2.0 ** min(attempt, 10))
             time.sleep(random.uniform(0.0, longest))  # noqa: S311
-        table = open_table(place, dataset)
-        rows = judge(table)
-        if not rows.num_rows or _append(place, dataset, table, rows):
-            return rows
+        with turn(place, dataset):
+            table = find_table(place, dataset)
+            if table is not None and _version(table) == SCHEMA_VERSION:
+                rows = judge(table)
+                if not rows.num_rows or _append(place, dataset, table, rows):
+                    return rows
+                continue
+        open_table(place, dataset)
     raise StoreError(
         f"The commit to {dataset.name} in {place.url} gave way {_ATTEMPTS} times to commits of "
         "others. Nothing was written. Run fewer writers at once, and run again."
@@ -133,29 +144,74 @@ def commit(place: Place, dataset: Dataset, judge: Callable[[DeltaTable], pa.Tabl
 
 def _append(place: Place, dataset: Dataset, table: DeltaTable, rows: pa.Table) -> bool:
     """Appends `rows` unless somebody has appended since `table` was opened; whether it did."""
-    properties = CommitProperties(
-        custom_metadata={_VERSION_SETTING: str(SCHEMA_VERSION)},
-        max_commit_retries=_COMMIT_RETRIES,
-        # Commits of one application conflict, where plain appends would not.
-        app_transactions=[Transaction("fleetcast", table.version() + 1)],
+    return exchange(
+        place,
+        dataset,
+        table,
+        rows=files.cut(rows, dataset),
     )
+
+
+def exchange(
+    place: Place,
+    dataset: Dataset,
+    table: DeltaTable,
+    *,
+    rows: Sequence[pa.Table],
+    removed: Mapping[str, int] | None = None,
+    data_change: bool = True,
+) -> bool:
+    """Adds a file for each of `rows` and takes the files `removed` out of the table, in one commit.
+
+    It gives way to any other append since the snapshot, or, where it removes files, to any other
+    removal: compactions and appends do not hinder each other.
+
+    Args:
+        place: the store's.
+        dataset: whose table it is.
+        table: the snapshot that the choice was made on.
+        rows: as `files.cut` gives them.
+        removed: path in the table → its bytes.
+        data_change: False: the table holds the same rows as before, in other files.
+
+    Returns:
+        False: others have changed what this rests on. Nothing is left of it then.
+
+    Raises:
+        StoreError: the commit failed for another reason; what was there is intact.
+    """
+    actions: list[AddAction | RemoveAction] = []
+    done = False
     try:
-        write_deltalake(
-            table,
-            rows,
+        actions += files.write(place, dataset, rows, data_change=data_change)
+        now = time.time_ns() // 1_000_000
+        for path, size in (removed or {}).items():
+            actions.append(RemoveAction(path, data_change, now, size=size))
+        table.create_write_transaction(
+            actions,
             mode="append",
-            commit_properties=properties,
-            writer_properties=WriterProperties(
-                compression="ZSTD", max_row_group_size=_ROWS_PER_GROUP
+            schema=table.schema(),
+            commit_properties=CommitProperties(
+                custom_metadata={_VERSION_SETTING: str(SCHEMA_VERSION)},
+                max_commit_retries=_COMMIT_RETRIES,
+                # Commits of one application conflict, where the library sees nothing amiss: two
+                # appends, or two removals of one file.
+                app_transactions=[
+                    Transaction(_REMOVALS if removed else _APPENDS, table.version() + 1)
+                ],
             ),
         )
+        done = True
     except CommitFailedError as error:
-        if _CONFLICT in str(error):
-            return False
-        raise _unwritable(place, dataset, error) from error
+        if not any(conflict in str(error) for conflict in _CONFLICTS):
+            raise unwritable(place, dataset, error) from error
     except (DeltaError, OSError) as error:
-        raise _unwritable(place, dataset, error) from error
-    return True
+        raise unwritable(place, dataset, error) from error
+    finally:
+        if not done:
+            added = [action.path for action in actions if isinstance(action, AddAction)]
+            files.remove(place, dataset, added)
+    return done
 
 
 def _version(table: DeltaTable) -> int:
@@ -169,7 +225,7 @@ def _upgraded(place: Place, dataset: Dataset, table: DeltaTable) -> DeltaTable:
             upgrade(table, dataset, {_VERSION_SETTING: str(SCHEMA_VERSION)})
         except (DeltaError, OSError) as error:
             if attempt == _UPGRADE_ATTEMPTS - 1:
-                raise _unwritable(place, dataset, error) from error
+                raise unwritable(place, dataset, error) from error
             time.sleep(random.uniform(0.0, _LONGEST_WAIT))  # noqa: S311
         newest = find_table(place, dataset)
         if newest is not None:
@@ -187,7 +243,8 @@ def _openable(address: str) -> bool:
     return True
 
 
-def _unwritable(place: Place, dataset: Dataset, error: Exception) -> StoreError:
+def unwritable(place: Place, dataset: Dataset, error: Exception) -> StoreError:
+    """What a failed write means to a person."""
     return StoreError(
         f"The dataset {dataset.name} in {place.url} can't be written: {first_line(error)}. What "
         "was there is intact. Make room or make the store writable, and run again."

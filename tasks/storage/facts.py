@@ -15,7 +15,17 @@ import pyarrow.compute as pc
 
 from tasks.schemas import Dataset
 from tasks.storage.columns import INSTANT, words_of
-from tasks.storage.rows import agree, as_mask, codes_of, match, ordered, row_hashes, starts_of, take
+from tasks.storage.rows import (
+    RELATIVE_TOLERANCE,
+    agree,
+    as_mask,
+    codes_of,
+    match,
+    ordered,
+    row_hashes,
+    starts_of,
+    take,
+)
 
 
 class StoreError(Exception):
@@ -120,46 +130,49 @@ def hashed(rows: pa.Table, dataset: Dataset) -> pa.Table:
     return _replace(rows, "row_hash", row_hashes(rows, dataset.hashed))
 
 
-def distinct(rows: pa.Table, dataset: Dataset) -> pa.Table:
+def distinct(rows: pa.Table, dataset: Dataset, tolerance: float = RELATIVE_TOLERANCE) -> pa.Table:
     """`rows` with one row per key, in key order; among rows that agree, the one known first.
 
     Raises:
         StoreError: two rows of one key disagree. A commit is a set, so neither could win.
     """
-    codes = codes_of(rows, dataset.key)
-    ranked = np.lexsort((codes_of(rows, ("row_hash",)), codes_of(rows, ("known_at",)), codes))
-    rows, codes = rows.take(ranked), codes[ranked]
-    first = starts_of(codes)
-    if not first.all():
-        leader = np.flatnonzero(first)[np.cumsum(first) - 1]
-        apart = ~agree(rows, rows.take(leader), dataset.compared)
+    kept = earliest(rows, dataset.key)
+    if kept.num_rows < rows.num_rows:
+        leader = kept.take(pa.array(match(rows, kept, dataset.key)))
+        apart = ~agree(rows, leader, dataset.compared, tolerance)
         if apart.any():
             one = rows.slice(int(np.flatnonzero(apart)[0]), 1).select(dataset.key).to_pylist()[0]
             raise StoreError(
                 f"{dataset.name}: one commit holds different rows for the key {_spoken(one)}. "
                 "Expected one row per key: decide which is right, or commit them one after another."
             )
-        rows = rows.filter(pa.array(first))
-    return rows
+    return kept
 
 
-def revise(rows: pa.Table, stored: pa.Table, dataset: Dataset, now: datetime) -> Revision:
+def revise(
+    rows: pa.Table,
+    stored: pa.Table,
+    dataset: Dataset,
+    now: datetime,
+    tolerance: float = RELATIVE_TOLERANCE,
+) -> Revision:
     """What `rows` add to `stored`: new keys as they are, and changed ones known from now on.
 
     A change is known later than what it corrects even where this machine's clock lags: at `now`,
     or a microsecond after the latest known of its key, whichever is later.
 
     Args:
-        rows: one row per key, conformed.
+        rows: one row per key, conformed, in key order.
         stored: the latest row per key; it may hold more keys, and only the columns compared.
         dataset: the facts' dataset.
         now: the instant of the commit.
+        tolerance: numbers that differ by less, relative to the larger, are the same.
     """
     position = match(rows, stored, dataset.key)
     known = np.flatnonzero(position >= 0)
     before = stored.take(position[known])
     differs = np.zeros(rows.num_rows, dtype=bool)
-    differs[known] = ~agree(rows.take(known), before, dataset.compared)
+    differs[known] = ~agree(rows.take(known), before, dataset.compared, tolerance)
 
     changed = rows.filter(pa.array(differs))
     latest = before["known_at"].filter(pa.array(differs[known])).cast(pa.int64())
@@ -169,12 +182,20 @@ def revise(rows: pa.Table, stored: pa.Table, dataset: Dataset, now: datetime) ->
     if "assumed" in changed.column_names:
         changed = _replace(changed, "assumed", pa.repeat(pa.scalar(False), changed.num_rows))
     new = rows.filter(pa.array(position < 0))
+    both = pa.concat_tables([new, changed])
+    sorted_ = dataset.key == dataset.order and not (new.num_rows and changed.num_rows)
     return Revision(
-        rows=ordered(pa.concat_tables([new, changed]), dataset.order),
+        rows=both if sorted_ else ordered(both, dataset.order),
         new=new.num_rows,
         changed=changed.num_rows,
         unchanged=rows.num_rows - new.num_rows - changed.num_rows,
     )
+
+
+def tied(table: pa.Table, key: Sequence[str]) -> bool:
+    """Whether rows of one key have one `known_at`, so that only their hashes tell which holds."""
+    codes = np.sort(codes_of(table, [*key, "known_at"]), kind="stable")
+    return not bool(starts_of(codes).all())
 
 
 def latest(table: pa.Table, key: Sequence[str]) -> pa.Table:

@@ -236,6 +236,39 @@ def exists(place: Place, relative: str) -> bool:
     return bool(info.type == pa.fs.FileType.File)
 
 
+def files_in(place: Place, folder: str) -> tuple[str, ...]:
+    """The files in a folder of the store and below it, relative to the store, sorted."""
+    inside = place.inside(_checked(folder))
+    selector = pa.fs.FileSelector(inside, recursive=True, allow_not_found=True)
+    try:
+        found = place.filesystem().get_file_info(selector)
+    except OSError as error:
+        raise StoreError(
+            f"The folder {place.address(folder)} can't be listed: {error.strerror or error}."
+        ) from error
+    start = len(place.root.rstrip("/")) + 1
+    return tuple(sorted(info.path[start:] for info in found if info.type == pa.fs.FileType.File))
+
+
+def remove(place: Place, relative: str) -> None:
+    """Removes a file, if it is there.
+
+    Raises:
+        StoreError: it can't be removed.
+    """
+    if not exists(place, relative):
+        return
+    try:
+        place.filesystem().delete_file(place.inside(relative))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreError(
+            f"The file {place.address(relative)} can't be removed: {error.strerror or error}. Make "
+            "the store writable, and run again."
+        ) from error
+
+
 def _checked(relative: str) -> str:
     path = PurePosixPath(relative)
     if path.is_absolute() or ".." in path.parts or not path.parts:

@@ -6,6 +6,7 @@ Owns the vectorised comparisons that facts are judged by. Never touches what a c
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,21 +33,26 @@ def ordered(table: pa.Table, names: Sequence[str]) -> pa.Table:
 
 def match(rows: pa.Table, stored: pa.Table, key: Sequence[str]) -> Codes:
     """For each of `rows` the position in `stored` of a row with its key, or -1."""
+    if not stored.num_rows:
+        return np.full(rows.num_rows, -1, dtype=np.int64)
     both = pa.concat_tables([stored.select(key), rows.select(key)])
     codes = codes_of(both, key)
     there, wanted = codes[: stored.num_rows], codes[stored.num_rows :]
-    if not len(there):
-        return np.full(len(wanted), -1, dtype=np.int64)
     ranked = np.argsort(there, kind="stable")
     place = np.minimum(np.searchsorted(there[ranked], wanted), len(there) - 1)
     position: Codes = np.where(there[ranked][place] == wanted, ranked[place], -1)
     return position
 
 
-def agree(left: pa.Table, right: pa.Table, names: Sequence[str]) -> Mask:
+def agree(
+    left: pa.Table,
+    right: pa.Table,
+    names: Sequence[str],
+    tolerance: float = RELATIVE_TOLERANCE,
+) -> Mask:
     """For each row whether `left` and `right` hold the same in all columns `names`.
 
-    Numbers are the same within RELATIVE_TOLERANCE; null is the same as null only.
+    Numbers are the same within `tolerance`, relative to the larger; null is the same as null only.
     """
     same: Mask = np.ones(left.num_rows, dtype=bool)
     for name in names:
@@ -55,7 +61,7 @@ def agree(left: pa.Table, right: pa.Table, names: Sequence[str]) -> Mask:
         if pa.types.is_floating(one.type):
             largest = pc.max_element_wise(pc.abs(one), pc.abs(other))
             apart = pc.abs(pc.subtract(one, other))
-            close = pc.less_equal(apart, pc.multiply(largest, RELATIVE_TOLERANCE))
+            close = pc.less_equal(apart, pc.multiply(largest, tolerance))
             equal = pc.or_(equal, pc.and_(close, pc.is_finite(largest)))
         neither = pc.and_(pc.is_null(one), pc.is_null(other))
         same &= as_mask(pc.or_(pc.fill_null(equal, False), neither))
@@ -66,7 +72,8 @@ def row_hashes(table: pa.Table, names: Sequence[str]) -> pa.Array:
     """A hash of 16 hexadecimal digits per row over the columns `names`.
 
     The same on every machine and with every version of the libraries: texts by BLAKE2, numbers by
-    their bits (one zero, one null), mixed by SplitMix64 (Steele, Lea & Flood, 2014).
+    their bits (one zero, one null), lists by their JSON, mixed by SplitMix64 (Steele, Lea & Flood,
+    2014).
     """
     state: Bits = np.zeros(table.num_rows, dtype=np.uint64)
     for name in names:
@@ -86,7 +93,11 @@ def _mixed(state: Bits) -> Bits:
 
 def _bits(column: pa.ChunkedArray) -> Bits:
     kind = column.type
-    absent = as_mask(pc.is_null(column))
+    if pa.types.is_nested(kind):
+        column = pa.chunked_array(
+            [[json.dumps(value) for value in column.to_pylist()]], pa.string()
+        )
+        kind = column.type
     if pa.types.is_string(kind):
         encoded = _encoded(column)
         words = [
@@ -94,13 +105,15 @@ def _bits(column: pa.ChunkedArray) -> Bits:
             for word in encoded.dictionary.to_pylist()
         ]
         table = np.array([*words, 0], dtype=np.uint64)
-        bits = table[_numpy(pc.fill_null(encoded.indices, len(words)))]
+        bits: Bits = table[_numpy(pc.fill_null(encoded.indices, len(words)))]
     elif pa.types.is_floating(kind):
         numbers = _numpy(pc.fill_null(column, 0.0)) + 0.0  # minus zero becomes zero
         bits = np.ascontiguousarray(numbers).view(np.uint64)
     else:
         bits = _integers(column).astype(np.uint64)
-    return np.where(absent, _NULL_BITS, bits)
+    if column.null_count:
+        bits = np.where(as_mask(pc.is_null(column)), _NULL_BITS, bits)
+    return bits
 
 
 def codes_of(table: pa.Table, names: Sequence[str]) -> Codes:
@@ -126,17 +139,23 @@ def codes_of(table: pa.Table, names: Sequence[str]) -> Codes:
 
 
 def _column_codes(column: pa.ChunkedArray) -> tuple[Codes, int]:
-    absent = as_mask(pc.is_null(column))
+    """Codes from 1 on, 0 for null, and how many there may be."""
     if pa.types.is_string(column.type):
         encoded = _encoded(column)
         words = encoded.dictionary
-        rank = np.empty(len(words) + 1, dtype=np.int64)
-        rank[_numpy(pc.sort_indices(words))] = np.arange(len(words))
-        codes = rank[_numpy(pc.fill_null(encoded.indices, len(words)))]
-    else:
-        codes = _integers(column)
-        present = codes[~absent]
-        codes = codes - (present.min() if len(present) else 0)
+        rank = np.zeros(len(words) + 1, dtype=np.int64)
+        rank[_numpy(pc.sort_indices(words))] = np.arange(1, len(words) + 1)
+        indices = encoded.indices
+        if indices.null_count:
+            indices = pc.fill_null(indices, len(words))
+        return rank[_numpy(indices)], len(words) + 1
+    codes = _integers(column)
+    if not column.null_count:
+        least, greatest = int(codes.min()), int(codes.max())
+        return codes - (least - 1), greatest - least + 2
+    absent = as_mask(pc.is_null(column))
+    present = codes[~absent]
+    codes = codes - (present.min() if len(present) else 0)
     codes = np.where(absent, 0, codes + 1)
     return codes, int(codes.max()) + 1
 
@@ -153,7 +172,8 @@ def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
 def _integers(column: pa.ChunkedArray) -> Codes:
     if pa.types.is_date32(column.type):
         column = column.cast(pa.int32())
-    numbers: Codes = _numpy(pc.fill_null(column.cast(pa.int64()), 0))
+    column = column.cast(pa.int64())
+    numbers: Codes = _numpy(pc.fill_null(column, 0) if column.null_count else column)
     return numbers
 
 

@@ -81,24 +81,50 @@ def scan(
     schema = pa.schema([dataset.schema.field(name) for name in columns])
     if any(len(values) == 0 for values in bounds.among.values()):
         return schema.empty_table()
-    files = _files(table, bounds)
-    if not files.num_rows:
+    listed = files_of(table, bounds)
+    if not listed.num_rows:
         return schema.empty_table()
-    paths = [place.inside(f"{dataset.name}/{path}") for path in files["path"].to_pylist()]
+    return read_files(
+        place, dataset, table, listed, columns=columns, only=bounds.expression()
+    ).cast(schema)
+
+
+def read_files(
+    place: Place,
+    dataset: Dataset,
+    table: DeltaTable,
+    listed: pa.Table,
+    *,
+    columns: Sequence[str] | None = None,
+    only: pa.dataset.Expression | None = None,
+) -> pa.Table:
+    """The rows of some files of a snapshot, in their order.
+
+    Args:
+        place: the store's.
+        dataset: whose they are.
+        table: the snapshot.
+        listed: the files, as `files_of` gives them.
+        columns: only these; None: all.
+        only: a filter.
+
+    Raises:
+        StoreError: a file is missing or damaged.
+    """
+    paths = [place.inside(f"{dataset.name}/{path}") for path in listed["path"].to_pylist()]
     filesystem = place.filesystem()
     try:
-        found: pa.Table = pa.dataset.dataset(
+        return pa.dataset.dataset(
             paths, schema=dataset.schema, format="parquet", filesystem=filesystem
-        ).to_table(columns=list(columns), filter=bounds.expression())
+        ).to_table(columns=None if columns is None else list(columns), filter=only)
     except (OSError, pa.ArrowException) as error:
-        sizes = files["size_bytes"].to_pylist()
-        raise _damaged(place, dataset, dict(zip(paths, sizes, strict=True)), error) from error
-    return found.cast(schema)
+        sizes = dict(zip(paths, listed["size_bytes"].to_pylist(), strict=True))
+        raise _damaged(place, dataset, table, sizes, error) from error
 
 
 def latest_known_at(place: Place, dataset: Dataset, table: DeltaTable) -> datetime | None:
     """The latest `known_at` in a snapshot; None where it is empty."""
-    files = _files(table, Bounds())
+    files = files_of(table)
     if not files.num_rows:
         return None
     bounds = Bounds()
@@ -110,11 +136,15 @@ def latest_known_at(place: Place, dataset: Dataset, table: DeltaTable) -> dateti
     return latest
 
 
-def _files(table: DeltaTable, bounds: Bounds) -> pa.Table:
-    """The snapshot's files that may hold rows inside `bounds`, going by the log."""
+def files_of(table: DeltaTable, bounds: Bounds | None = None) -> pa.Table:
+    """The snapshot's files that may hold rows inside `bounds`, going by the log.
+
+    Columns: path, size_bytes, modification_time, num_records, and of the columns that the log has
+    ranges of min.NAME, max.NAME and null_count.NAME.
+    """
     files = pa.table(table.get_add_actions(flatten=True))
     keep = None
-    for name, (least, greatest) in bounds.ranges().items():
+    for name, (least, greatest) in (bounds or Bounds()).ranges().items():
         if f"min.{name}" not in files.column_names:
             continue
         reaches = pc.and_(
@@ -132,12 +162,23 @@ def _span(values: pa.Array) -> tuple[object, object]:
 
 
 def _damaged(
-    place: Place, dataset: Dataset, sizes: Mapping[str, int], error: Exception
+    place: Place,
+    dataset: Dataset,
+    table: DeltaTable,
+    sizes: Mapping[str, int],
+    error: Exception,
 ) -> StoreError:
     """Which file is to blame for a failed scan, and what to do about it."""
     filesystem = place.filesystem()
+    kept = files_of(DeltaTable(place.address(dataset.name)))["path"].to_pylist()
+    current = {place.inside(f"{dataset.name}/{path}") for path in kept}
     for path, size in sizes.items():
         info = filesystem.get_file_info(path)
+        if info.type == pa.fs.FileType.NotFound and path not in current:
+            return StoreError(
+                f"Version {table.version()} of {dataset.name} in {place.url} can't be read any "
+                "more: rows of it were erased for good. Read the newest version, by as_of."
+            )
         if info.type == pa.fs.FileType.NotFound:
             what = "is missing"
         elif info.size != size:
@@ -148,10 +189,10 @@ def _damaged(
                 continue
             except (OSError, pa.ArrowException) as cause:
                 what = f"is damaged: {first_line(cause)}"
-        table = place.address(dataset.name)
+        address = place.address(dataset.name)
         return DamagedError(
             f"The file {path} of the dataset {dataset.name} {what}. Restore it from a backup. "
-            f"Without one, delete it, drop it from the log with deltalake.DeltaTable({table!r})"
+            f"Without one, delete it, drop it from the log with deltalake.DeltaTable({address!r})"
             ".repair(), and run again: what it held is fetched or computed anew."
         )
     return StoreError(

@@ -6,10 +6,13 @@ import os
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
+from collections.abc import Iterator
+
 import pytest
 
 from tasks.decisions import decide_and_score
 from tasks.forecast import forecast_shard
+from tasks.storage import places
 from tasks.store import Store
 from tasks.train import train_shard
 from tests.tasks.markets import (
@@ -38,3 +41,16 @@ def night(facts: Store, tmp_path_factory: pytest.TempPathFactory) -> Night:
     return Night(
         store, request, trained, decisions, forecast_shard(request, trained.models, decisions)
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def store_on_s3() -> Iterator[None]:
+    """With FLEETCAST_TEST_S3 set every store that a test puts into a folder is on S3 instead."""
+    if not os.environ.get("FLEETCAST_TEST_S3"):
+        yield
+        return
+    from tests.tasks.object_store import BUCKET, object_store
+
+    with object_store(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(places, "_folder", lambda path: places.Place("s3", f"{BUCKET}{path}"))
+        yield

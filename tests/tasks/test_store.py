@@ -87,9 +87,10 @@ def test_a_lagging_clock_loses_no_correction(
     assert store.latest_known_at() == NIGHT + TICK
 
 
-def test_ties_of_known_at_go_to_the_greater_hash_in_any_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [1.0, 3.0, 5.0, 7.0, 9.0, 11.0])
+def test_ties_of_known_at_go_to_the_greater_hash_in_any_order(tmp_path: Path, first: float) -> None:
     rows = []
-    for close in (1.0, 2.0):  # two stores each hold a row of one instant
+    for close in (first, first + 1.0):  # two stores each hold a row of one instant
         store = Store.open(tmp_path / str(close))
         commit(store, bar(close))
         rows.append(store.history("bars"))
@@ -100,6 +101,7 @@ def test_ties_of_known_at_go_to_the_greater_hash_in_any_order(tmp_path: Path) ->
             write_deltalake(f"{merged.url}/bars", row, mode="append")
         assert merged.history("bars").num_rows == 2
         assert merged.read("bars").to_pylist() == [best]
+        assert merged.read("bars", columns=["close"]).to_pylist() == [{"close": best["close"]}]
 
 
 def test_float_jitter_is_no_revision_but_a_true_difference_is(store: Store) -> None:
@@ -108,6 +110,15 @@ def test_float_jitter_is_no_revision_but_a_true_difference_is(store: Store) -> N
     assert commit(store, bar(100.0 * (1 - 5e-10))).unchanged == 1
     assert commit(store, bar(100.0 * (1 + 5e-9))).changed == 1
     assert closes(store) == [100.0 * (1 + 5e-9)]
+
+
+def test_what_counts_as_jitter_may_be_said(store: Store) -> None:
+    commit(store, bar(100.0))
+    near = bars(bar(100.001))
+    assert store.commit_facts("bars", near, now=NIGHT, tolerance=1e-4).unchanged == 1
+    twice = bars(bar(100.001), bar(100.002))
+    assert store.commit_facts("bars", twice, now=NIGHT, tolerance=1e-4).unchanged == 2
+    assert store.commit_facts("bars", near, now=NIGHT, tolerance=1e-6).changed == 1
 
 
 def test_null_and_a_value_are_different(store: Store) -> None:
@@ -191,6 +202,31 @@ def test_an_id_twice_in_one_commit_is_written_once(store: Store) -> None:
     other = Store.open(store.url + " other")
     other.append_once("statistics", rows.take([1, 0]), now=NIGHT)
     assert store.read("statistics").equals(other.read("statistics"))
+
+
+def test_an_id_twice_with_lists_in_it_is_written_once(store: Store) -> None:
+    row: dict[str, object] = {}
+    for field in DATASETS["forecasts"].schema:
+        if not field.nullable and field.name != "known_at":
+            kind = field.type
+            row[field.name] = (
+                NIGHT
+                if field.type == INSTANT
+                else SESSION
+                if pa.types.is_date(kind)
+                else "x"
+                if pa.types.is_string(kind)
+                else 1
+            )
+    row |= {"origin": "live", "probabilities": [0.25, 0.75]}
+    interval = [{"level": 0.9, "lower": -1.0, "upper": 1.0}]
+    rows = [row | {"intervals": interval}, row | {"probabilities": [0.5, 0.5]}]
+    schema = without_known_at("forecasts")
+    both = pa.Table.from_pylist(rows, schema=schema)
+    assert store.append_once("forecasts", both, now=NIGHT) == 1
+    other = Store.open(store.url + " other")
+    other.append_once("forecasts", both.take([1, 0]), now=NIGHT)
+    assert store.read("forecasts").equals(other.read("forecasts"))
 
 
 def test_known_at_of_derived_rows_is_the_commit(store: Store) -> None:

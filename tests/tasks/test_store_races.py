@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from tasks.storage import scans
+from tasks.schemas import DATASETS
+from tasks.storage import scans, turns
 from tasks.store import Store
 from tests.tasks.store_rows import NIGHT, SESSION, bar, bars, losses
+from tests.tasks.writers import check, run_writers
 
 WRITERS = 8
 COMMITS = 3
@@ -52,6 +54,24 @@ def test_eight_writers_that_also_make_the_store_lose_nothing(tmp_path: Path) -> 
     assert sorted(ids) == sorted([*own, "shared"])
 
 
+@pytest.mark.parametrize("patience", [0.0, turns.PATIENCE], ids=["racing", "in turns"])
+def test_writers_of_the_same_keys_lose_nothing_and_write_nothing_twice(
+    patience: float, tmp_path: Path
+) -> None:
+    """`python -m benchmarks.writers` is the same with 8 writers and 250 writes each."""
+    url = str(tmp_path / "store")
+    assert run_writers(url, 4, 5, patience) == [0] * 4
+    check(Store.open(url, create=False), 4, 5)
+
+
+def test_who_holds_a_turn_and_sleeps_stops_nobody(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "PATIENCE", 0.02)
+    with turns.turn(store.place, DATASETS["bars"]):
+        assert store.commit_facts("bars", bars(bar(1.0)), now=NIGHT).new == 1
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store.open(tmp_path / "store")
@@ -59,6 +79,7 @@ def store(tmp_path: Path) -> Store:
 
 def meddle(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> list[int]:
     """Acts once between the comparison and the append of the next commit; counts comparisons."""
+    monkeypatch.setattr(turns, "PATIENCE", 0.0)
     scan, comparisons = scans.scan, [0]
 
     def scan_and_act(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from tasks.storage import delta
+from tasks.storage import files
 from tasks.store import Store, StoreError
 from tests.tasks.store_rows import NIGHT, SESSION, bar, bars, losses
 
@@ -44,7 +44,7 @@ def test_files_without_the_instruments_are_not_opened(store: Store) -> None:
 def test_row_groups_without_the_instruments_are_not_read(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delta, "_ROWS_PER_GROUP", 50)
+    monkeypatch.setattr(files, "_ROWS_PER_GROUP", 50)
     store.commit_facts("bars", histories("ABCD", 50), now=NIGHT)
     (file,) = (Path(store.url) / "bars").glob("*.parquet")
     metadata = pq.read_metadata(file)

@@ -17,7 +17,7 @@ import pytest
 from deltalake import DeltaTable
 
 from tasks.schemas import SCHEMA_VERSION
-from tasks.storage import delta, places
+from tasks.storage import files, places
 from tasks.storage.facts import DamagedError
 from tasks.store import Store, StoreError
 from tests.tasks.store_rows import NIGHT, bar, bars, losses
@@ -303,7 +303,7 @@ def test_a_failed_commit_says_so_and_leaves_what_was_there(
     def full(*_: object, **__: object) -> NoReturn:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(delta, "write_deltalake", full)
+    monkeypatch.setattr(files, "write", full)
     with pytest.raises(StoreError, match=r"bars .* can't be written: .*No space left.*intact"):
         store.commit_facts("bars", bars(bar(2.0)), now=NIGHT)
     assert store.read("bars")["close"].to_pylist() == [1.0]
