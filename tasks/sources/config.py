@@ -5,10 +5,12 @@ Owns the values and what is allowed. Never opens a file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Literal, Self
+from urllib.parse import unquote_plus
 from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -61,10 +63,11 @@ _TAKES: Mapping[str, frozenset[str]] = {
         "timeout_seconds",
         "attempts",
     },
-    "sql": _ALL | _READ | {"url", "table", "query", "symbols", "start", "overlap_sessions"},
-    **dict.fromkeys(
-        ("yahoo", "stooq", "fred", "tiingo", "alphavantage", "binance"), _ALL | _NETWORK
-    ),
+    "sql": _ALL
+    | _READ
+    | {"url", "table", "query", "symbols", "start", "overlap_sessions", "key_block"},
+    "yahoo": _ALL | _NETWORK - {"base_url", "key_block"},
+    **dict.fromkeys(("stooq", "fred", "tiingo", "alphavantage", "binance"), _ALL | _NETWORK),
 }
 """The fields that a built-in source takes."""
 
@@ -143,8 +146,9 @@ class SourceConfig(BaseModel):
     key_block: str | None = Field(
         default=None,
         min_length=1,
-        description="Name of a Prefect Secret block with the provider's key. Unset: the key is "
-        "the environment variable of the provider, such as TIINGO_API_KEY.",
+        description="Name of a Prefect Secret block with the provider's key, or the database's "
+        "password. Unset: it is in the environment variable of the provider, such as "
+        "TIINGO_API_KEY.",
     )
     options: Mapping[str, str | int | float | bool] = Field(
         default={}, description="For plug-ins: whatever they take."
@@ -215,10 +219,20 @@ class SourceConfig(BaseModel):
         "dividends that it implies. Unset: files check, bokeh derives.",
     )
 
+    @field_validator("url")
+    @classmethod
+    def _url_holds_no_password(cls, url: str | None) -> str | None:
+        if url is not None and holds_password(url):
+            raise ValueError(
+                "holds a password; take it out, and put it into the environment variable "
+                "FLEETCAST_SQL_PASSWORD"
+            )
+        return url
+
     @field_validator("date_format")
     @classmethod
     def _date_format_tells_a_date(cls, text: str | None) -> str | None:
-        day = datetime(2024, 11, 23)  # noqa: DTZ001 - a date as it is written
+        day = datetime(2024, 11, 23, tzinfo=UTC)
         if text is not None:
             told = None
             if "%Y" in text or "%y" in text:  # Python warns of a format without a year
@@ -270,3 +284,13 @@ class SourceConfig(BaseModel):
     def lag(self) -> timedelta:
         """From the close of a session until its bar is published."""
         return timedelta(minutes=self.lag_minutes)
+
+
+def holds_password(url: str) -> bool:
+    """Whether a database's URL holds one: "user:secret@", or a query such as "?password=secret"."""
+    address, _, query = url.partition("://")[2].partition("?")
+    user, at, _ = address.rpartition("@")
+    if at and ":" in user and not user.startswith("/"):
+        return True
+    told = unquote_plus(query).lower()  # also what an ODBC string within the query holds
+    return re.search(r"(?:^|[&;])[^=&;]*(?:passw|pwd|secret|token)[^=&;]*=[^&;]", told) is not None

@@ -8,8 +8,10 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
+import re
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,11 +20,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
+from tasks.storage.rows import take
+
 LINE = "line"
 """The column that holds the whole text of a line whose cells could not be told apart."""
 
 _SEPARATORS = ",;\t|"
 _BLOCK = 1 << 24
+_LONGEST_LINE = 1 << 20
+"""Longer lines are no rows of bars, and would not fit in a block."""
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -36,8 +42,8 @@ class Delimited:
 
     Attributes:
         header: the columns' names, trimmed; a nameless column is called "column N".
-        rows: one row per line that is not empty, all columns texts; and `LINE`, null but for a
-            malformed line, whose other cells are null.
+        rows: one row per line that is not empty, in their order, all columns texts; and `LINE`,
+            null but for a malformed line, whose other cells are null.
         malformed: which rows are malformed; axis (row).
     """
 
@@ -60,13 +66,16 @@ def unzip(data: bytes) -> bytes:
         raise DelimitedError(f"the gzip file is damaged ({error})") from error
 
 
-def read_delimited(data: bytes, separator: str | None = None) -> Delimited:
+def read_delimited(
+    data: bytes, separator: str | None = None, header: Sequence[str] = ()
+) -> Delimited:
     """The header and the rows of a CSV.
 
     Args:
         data: UTF-8 or UTF-16 with or without a byte-order mark, else read as Latin-1.
         separator: between cells; None: the most frequent of comma, semicolon, tab and bar in the
-            header.
+            first line, or the one that gives as many cells as `header` has names.
+        header: the columns' names, of a file whose first line is a row.
 
     Raises:
         DelimitedError: there is no line, or no name in the header.
@@ -75,32 +84,48 @@ def read_delimited(data: bytes, separator: str | None = None) -> Delimited:
     first, _, body = text.partition("\n")
     if not text.strip():
         raise DelimitedError("it is empty")
-    separator = separator or max(_SEPARATORS, key=first.count)
-    header = _names(first, separator)
-    lines = body.encode("utf-8")
-    clear, unclear = _split_unclear(lines, separator)
-    table, ragged = _parse(clear, header, separator)
-    repaired, overlong = _repair(ragged, len(header), separator)
-    table = _assemble(header, table, repaired, [*overlong, *unclear])
+    if re.fullmatch(r"sep=.", first):  # a line by which spreadsheets tell each other
+        separator = separator or first[-1]
+        first, _, body = body.partition("\n")
+    separator = separator or _find_separator(first, len(header))
+    names = _names(list(header)) if header else _names(_cells(first, separator))
+    body = text if header else body
+    while "\n\n" in body:
+        body = body.replace("\n\n", "\n")
+    lines = body.strip("\n").encode("utf-8")
+    clear, unclear, places = _split_unclear(lines, separator)
+    table, ragged = _parse(clear, names, separator)
+    table = _assemble(names, table, ragged, unclear, places=places, separator=separator)
     if table.num_rows != (expected := _count_lines(lines)):
         raise DelimitedError(f"only {table.num_rows} of its {expected} lines could be told apart")
-    return Delimited(header, table, pc.is_valid(table[LINE]).to_numpy())
+    return Delimited(names, table, pc.is_valid(table[LINE]).to_numpy())
+
+
+def _find_separator(line: str, columns: int) -> str:
+    fitting = [one for one in _SEPARATORS if line.count(one) + 1 == columns > 1]
+    return fitting[0] if fitting else max(_SEPARATORS, key=line.count)
 
 
 def _decode(data: bytes) -> str:
     if data.startswith(_UTF_16):
         return data.decode("utf-16", errors="replace")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
+    text = data.decode("utf-8-sig", errors="replace")
+    damaged = text.count("\ufffd")
+    if not damaged:
+        return text
+    # A few broken characters among whole ones are damage; none that is whole is another encoding.
+    whole = len(text) - len(text.encode("ascii", errors="ignore")) - damaged
+    return text if damaged <= whole else data.decode("latin-1")
 
 
-def _names(line: str, separator: str) -> tuple[str, ...]:
+def _cells(line: str, separator: str) -> list[str]:
     try:
-        cells = next(csv.reader([line], delimiter=separator, strict=False))
+        return next(csv.reader([line], delimiter=separator, strict=False))
     except (csv.Error, StopIteration) as error:
         raise DelimitedError(f"its header can't be read ({error})") from error
+
+
+def _names(cells: list[str]) -> tuple[str, ...]:
     names = [cell.strip() or f"column {place}" for place, cell in enumerate(cells, start=1)]
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
@@ -110,28 +135,41 @@ def _names(line: str, separator: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _split_unclear(lines: bytes, separator: str) -> tuple[bytes, list[str]]:
-    """Lines apart whose quotes leave open where a cell, or the line itself, would end."""
-    if b'"' not in lines:
-        return lines, []
-    every = pa.array([line for line in lines.decode("utf-8").split("\n") if line], pa.string())
+def _split_unclear(lines: bytes, separator: str) -> tuple[bytes, list[str], npt.NDArray[np.int64]]:
+    """Lines apart whose quotes leave open where a cell, or the line itself, would end.
+
+    Returns:
+        The other lines; those set apart; their places among all lines.
+    """
+    ends = np.flatnonzero(np.frombuffer(lines + b"\n", dtype=np.uint8) == ord("\n"))
+    long = bool((np.diff(ends, prepend=-1) > _LONGEST_LINE).any())
+    if b'"' not in lines and not long:
+        return lines, [], np.zeros(0, dtype=np.int64)
+    every = pa.array(lines.decode("utf-8").split("\n"), pa.large_string())
     quoted, plain = r'"(?:[^"]|"")*"', rf'[^"{_escaped(separator)}]*'
     cell = rf"(?:{quoted}|{plain})"
-    clear = pc.match_substring_regex(every, rf"^{cell}(?:{_escaped(separator)}{cell})*$")
-    kept = pc.binary_join(pa.array([every.filter(clear).to_pylist()]), "\n")[0].as_py()
-    return kept.encode("utf-8"), every.filter(pc.invert(clear)).to_pylist()
+    short = pc.less_equal(pc.binary_length(every), _LONGEST_LINE)
+    tried = pc.if_else(short, every, pa.scalar('"', pa.large_string()))
+    clear = pc.match_substring_regex(tried, rf"^{cell}(?:{_escaped(separator)}{cell})*$")
+    kept = "\n".join(every.filter(clear).to_pylist())
+    unclear = pc.invert(clear)
+    places = np.flatnonzero(unclear.to_numpy(zero_copy_only=False))
+    return kept.encode("utf-8"), every.filter(unclear).to_pylist(), places
 
 
 def _escaped(separator: str) -> str:
     return rf"\x{{{ord(separator):x}}}"
 
 
-def _parse(lines: bytes, header: tuple[str, ...], separator: str) -> tuple[pa.Table, list[str]]:
+def _parse(
+    lines: bytes, header: tuple[str, ...], separator: str
+) -> tuple[pa.Table, dict[int, str]]:
+    """The lines with as many cells as the header; and the others by their place among `lines`."""
     schema = pa.schema([(name, pa.string()) for name in header])
-    ragged: list[str] = []
+    ragged: dict[int, str] = {}
 
     def put_aside(row: arrow_csv.InvalidRow) -> str:
-        ragged.append(row.text)
+        ragged[row.number - 1] = row.text
         return "skip"
 
     if not lines.strip(b"\n"):
@@ -159,37 +197,50 @@ def _parse(lines: bytes, header: tuple[str, ...], separator: str) -> tuple[pa.Ta
     return table, ragged
 
 
-def _repair(ragged: list[str], columns: int, separator: str) -> tuple[list[list[str]], list[str]]:
-    """Short lines filled up with empty cells, long ones freed of empty cells; and what is left."""
-    repaired: list[list[str]] = []
-    overlong: list[str] = []
-    for line in ragged:
-        try:
-            cells = next(csv.reader([line], delimiter=separator))
-        except csv.Error:
-            overlong.append(line)
-            continue
-        if any(cell.strip() for cell in cells[columns:]):
-            overlong.append(line)
-        else:
-            repaired.append([*cells, *[""] * columns][:columns])
-    return repaired, overlong
+def _repair(line: str, columns: int, separator: str) -> list[str] | None:
+    """A short line filled up with empty cells, a long one freed of empty cells; None: neither."""
+    try:
+        cells = next(csv.reader([line], delimiter=separator))
+    except (csv.Error, StopIteration):
+        return None
+    if any(cell.strip() for cell in cells[columns:]):
+        return None
+    return [*cells, *[""] * columns][:columns]
 
 
 def _assemble(
-    header: tuple[str, ...], table: pa.Table, repaired: list[list[str]], malformed: list[str]
+    header: tuple[str, ...],
+    table: pa.Table,
+    ragged: dict[int, str],
+    unclear: list[str],
+    *,
+    places: npt.NDArray[np.int64],
+    separator: str,
 ) -> pa.Table:
-    cells = [[row[place] for row in repaired] for place in range(len(header))]
+    """All lines in their order, the malformed ones with nothing but `LINE`."""
+    count = table.num_rows + len(ragged) + len(unclear)
+    clear = np.delete(np.arange(count), places)
+    odd = clear[list(ragged)] if ragged else clear[:0]
+    plain = np.setdiff1d(clear, odd, assume_unique=True)
+    repaired = [_repair(line, len(header), separator) for line in ragged.values()]
+    lines = [line for line, cells in zip(ragged.values(), repaired, strict=True) if cells is None]
+    whole = [cells is not None for cells in repaired]
+    rows = [cells for cells in repaired if cells is not None]
+    order = np.concatenate([plain, odd[whole], odd[[not one for one in whole]], places])
+    malformed = [*lines, *unclear]
     none: list[str | None] = [None] * len(malformed)
-    more = [pa.array([*column, *none], pa.string()) for column in cells]
-    lines = [*[None] * (table.num_rows + len(repaired)), *malformed]
+    more = [
+        pa.array([*(row[place] for row in rows), *none], pa.string())
+        for place in range(len(header))
+    ]
+    told = pa.array([*[None] * (table.num_rows + len(rows)), *malformed], pa.string())
     columns = [
         pa.chunked_array([*table[name].chunks, extra], pa.string())
         for name, extra in zip(header, more, strict=True)
     ]
-    return pa.table([*columns, pa.array(lines, pa.string())], names=[*header, LINE])
+    assembled = pa.table([*columns, told], names=[*header, LINE])
+    return take(assembled, np.argsort(order, kind="stable"))
 
 
 def _count_lines(lines: bytes) -> int:
-    ends = np.flatnonzero(np.frombuffer(lines + b"\n", dtype=np.uint8) == ord("\n"))
-    return int((np.diff(ends, prepend=-1) > 1).sum())
+    return lines.count(b"\n") + 1 if lines else 0

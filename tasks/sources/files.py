@@ -1,36 +1,50 @@
-"""Bars from files: CSV (also gzipped) or Parquet, in one long table or one file per instrument.
+"""Bars from files: CSV (also gzipped) or Parquet, long, wide, or one file per instrument.
 
-Owns finding and opening files. Never touches the meaning of a cell, or the network.
+Owns which files and rows are read for what is asked. Never touches the meaning of a cell.
 """
 
 from __future__ import annotations
 
-import glob
-import gzip
-from collections.abc import Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from tasks.actions import PriceBasis
-from tasks.sources.cells import as_text
-from tasks.sources.config import SourceConfig
+from tasks.sources import parquet
+from tasks.sources.cells import as_names
+from tasks.sources.config import FieldName, SourceConfig
 from tasks.sources.delimited import LINE, DelimitedError, read_delimited, unzip
-from tasks.sources.headers import HeaderError, recognise
+from tasks.sources.dialect import Dialect
+from tasks.sources.headers import HeaderError, Recognised, recognise
+from tasks.sources.layouts import instruments_of, melt, with_sessions
+from tasks.sources.locations import Location, LocationError, find, is_packed, start_of
 from tasks.sources.merge import between, merge
 from tasks.sources.protocol import Fetched, SourceError, SourceProblem
 from tasks.sources.tables import Table, TableError, implied_actions, read_table
-
-ENDINGS = (".csv", ".csv.gz", ".parquet")
+from tasks.storage.places import redacted
 
 _PEEK = 1 << 16
-_UNREADABLE = (DelimitedError, HeaderError, TableError, OSError, EOFError, pa.ArrowException)
+_BATCH, _LARGE_BATCH = 250, 1000
+_SPREAD = 0.25
+"""A Parquet file that holds an instrument in more of its row groups is read whole for each batch,
+so that larger batches are better."""
+
+_UNREADABLE = (
+    DelimitedError,
+    HeaderError,
+    LocationError,
+    TableError,
+    OSError,
+    EOFError,
+    zlib.error,
+    pa.ArrowException,
+)
 
 
 def open_files(config: SourceConfig) -> FilesSource:
@@ -49,6 +63,16 @@ def open_files(config: SourceConfig) -> FilesSource:
 
 
 @dataclass(frozen=True)
+class _Known:
+    """A file's header, what it means, and whether rows of several instruments are below it."""
+
+    header: tuple[str, ...]
+    columns: Recognised
+    long: bool
+    wide: bool
+
+
+@dataclass(frozen=True)
 class FilesSource:
     """A `Source` that reads files.
 
@@ -57,7 +81,7 @@ class FilesSource:
         price_basis: what the prices are.
         archive: whether the files are history that does not grow.
         adjusted_close: what an adjusted-close column is for.
-        config: the rest: name, lag, headers, dates and separator.
+        config: the rest: name, lag, headers and how cells are written.
     """
 
     path: str
@@ -65,6 +89,10 @@ class FilesSource:
     archive: bool
     adjusted_close: Literal["check", "derive", "ignore"]
     config: SourceConfig
+    _headers: dict[Location, _Known] = field(default_factory=dict, compare=False, repr=False)
+    _groups: dict[Location, parquet.Names] = field(default_factory=dict, compare=False, repr=False)
+    _downloads: dict[Location, bytes] = field(default_factory=dict, compare=False, repr=False)
+    _told: set[Location] = field(default_factory=set, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -83,8 +111,15 @@ class FilesSource:
 
     @property
     def batch_size(self) -> int | None:
-        """All at once."""
-        return None
+        """Few where files can be read in part; all at once where each would be read whole."""
+        try:
+            known = [(one, self._known(one)) for one in self._readable()]
+            if any(found.long and not one.is_parquet for one, found in known):
+                return None
+            spread = [self._names(one).spread for one, found in known if self._in_parts(one)]
+        except (SourceError, *_UNREADABLE):
+            return None
+        return _LARGE_BATCH if any(share > _SPREAD for share in spread) else _BATCH
 
     def instruments(self) -> tuple[str, ...]:
         """The files' names without their ending, and what the instrument columns hold.
@@ -95,16 +130,11 @@ class FilesSource:
             SourceError: there are no files.
         """
         names: set[str] = set()
-        for path in self._files():
+        for location in self._files():
             try:
-                if not self._is_long(path):
-                    names.add(_stem(path))
-                    continue
-                table = self._open(path)
-                cells = as_text(table.rows[table.meaning["instrument"]])
-                names.update(pc.unique(cells).drop_null().to_pylist())
+                names.update(self._offered(location))
             except _UNREADABLE:
-                names.add(_stem(path))
+                names.add(location.stem)
         return tuple(sorted(names))
 
     def fetch(
@@ -115,104 +145,201 @@ class FilesSource:
     ) -> Fetched:
         """The bars of `instruments` (None: all) from session `first` to `last`, both included.
 
+        A long file that can't be read is told by the first fetch, and by those that ask for it.
+
         Raises:
             SourceError: there are no files, or none of those needed could be read.
         """
         wanted = None if instruments is None else frozenset(instruments)
         parts: list[Fetched] = []
         problems: list[SourceProblem] = []
-        for path in self._files():
+        for location in self._files():
             try:
-                if wanted is not None and _stem(path) not in wanted and not self._is_long(path):
-                    continue
-                parts.append(self._read(path))
+                asked = wanted is None or location.stem in wanted
+                if asked or self._known(location).long:
+                    parts.append(self._read(location, wanted, first, last))
             except _UNREADABLE as error:
-                problems.append(SourceProblem(_stem(path), f"{path.name} was not read: {error}."))
+                if asked or location not in self._told:
+                    told = f"{location.name} was not read: {error}."
+                    problems.append(SourceProblem(location.stem, told))
+                self._told.add(location)
         if problems and not parts:
             raise SourceError(
                 f"No file of source {self.name!r} could be read. {problems[0].message}"
                 + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
             )
-        merged = merge(parts, problems, f"{self.path} (files read: {len(parts)})")
+        merged = merge(parts, problems, f"{redacted(self.path)} (files read: {len(parts)})")
         if self.adjusted_close == "derive":
             merged = merged.with_actions(implied_actions(merged, self.price_basis))
         if self.adjusted_close == "ignore":
             merged = merged.without_adjusted_close()
         return between(merged, wanted, first, last)
 
-    def _files(self) -> list[Path]:
-        place = Path(self.path).expanduser()
-        if place.is_file():
-            if not place.name.lower().endswith(ENDINGS):
-                raise SourceError(
-                    f"The path of source {self.name!r} is {self.path!r}. Expected a file that ends "
-                    f"in {', '.join(ENDINGS)}, a folder of such files, or a pattern."
-                )
-            return [place]
-        if place.is_dir():
-            found = list(place.iterdir())
-        elif glob.has_magic(self.path):
-            # Path.glob takes no absolute pattern.
-            found = [Path(one) for one in glob.glob(str(place), recursive=True)]  # noqa: PTH207
-        else:
-            raise SourceError(
-                f"The path of source {self.name!r}, {self.path!r}, does not exist (looked for "
-                f"{place.absolute()}). Correct source.path."
-            )
-        files = sorted(
-            one
-            for one in found
-            if one.name.lower().endswith(ENDINGS) and not one.name.startswith(".") and one.is_file()
+    def _files(self) -> list[Location]:
+        return find(
+            self.path,
+            self.name,
+            timeout_seconds=self.config.timeout_seconds,
+            attempts=self.config.attempts,
         )
-        if not files:
-            raise SourceError(
-                f"The path of source {self.name!r}, {self.path!r}, holds no file that ends in "
-                f"{', '.join(ENDINGS)}. For files in subfolders give a pattern: folder/**/*.csv"
-            )
-        return files
 
-    def _is_long(self, path: Path) -> bool:
-        """Whether a column of the file says whose bars they are; only its start is read."""
-        if path.name.lower().endswith(".parquet"):
-            with pq.ParquetFile(path) as file:
-                header = tuple(file.schema_arrow.names)
+    def _readable(self) -> list[Location]:
+        """Those whose header can be read."""
+        found = []
+        for location in self._files():
+            try:
+                self._known(location)
+            except _UNREADABLE:
+                continue
+            found.append(location)
+        return found
+
+    # ------------------------------------------------------------------- what a file's start tells
+
+    def _known(self, location: Location) -> _Known:
+        """What its columns mean, and whether several instruments are in it; read once."""
+        if location not in self._headers:
+            self._headers[location] = self._recognise(self._header(location))
+        return self._headers[location]
+
+    def _header(self, location: Location) -> tuple[str, ...]:
+        if location.is_parquet:
+            return parquet.header_of(location)
+        if self.config.header:
+            return self.config.header
+        if location.is_web:
+            start = self._bytes(location)[:_PEEK]
         else:
-            opened = gzip.open if path.name.lower().endswith(".gz") else open
-            with opened(path, "rb") as stream:
-                start = stream.read(_PEEK)
-            line = start.lstrip(b"\r\n").splitlines()[:1]
-            if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                line = [start]
-            header = read_delimited(b"".join(line), self.config.separator).header
-        return "instrument" in recognise(header, self.config.columns).columns
+            with location.open() as stream:
+                start = start_of(stream, _PEEK)
+        if start[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+            start = b"\n".join(start.lstrip(b"\r\n").splitlines()[:2])
+        return read_delimited(start, self.config.separator).header
 
-    def _read(self, path: Path) -> Fetched:
-        fetched = read_table(self._open(path), self.config.date_format)
-        if not fetched.bars.num_rows:
+    def _recognise(self, header: tuple[str, ...]) -> _Known:
+        needed: list[FieldName] = ["session"]
+        if self.config.layout != "wide":
+            needed.append("close" if self.config.returns is None else "return")
+        if self.config.first_session is not None:
+            needed.remove("session")
+        columns = recognise(header, self.config.columns, needed)
+        wide = self.config.layout == "wide"
+        return _Known(header, columns, long=wide or "instrument" in columns.columns, wide=wide)
+
+    def _in_parts(self, location: Location) -> bool:
+        known = self._known(location)
+        return location.is_parquet and known.long and not known.wide
+
+    def _names(self, location: Location) -> parquet.Names:
+        if location not in self._groups:
+            column = self._known(location).columns.columns["instrument"]
+            self._groups[location] = parquet.names_of(location, column)
+        return self._groups[location]
+
+    def _offered(self, location: Location) -> Collection[str]:
+        known = self._known(location)
+        if not known.long:
+            return (location.stem,)
+        if known.wide:
+            return instruments_of(known.header, known.columns.columns.get("session", ""))
+        if location.is_parquet:
+            return self._names(location).all
+        table = self._open(location)
+        names = as_names(table.rows[table.meaning["instrument"]])
+        return frozenset(pc.unique(names).drop_null().to_pylist())
+
+    # ------------------------------------------------------------------------------ what it holds
+
+    def _bytes(self, location: Location) -> bytes:
+        """The text of a file, unpacked; one of a web server is asked for once."""
+        if location in self._downloads:
+            return self._downloads[location]
+        data = location.read()
+        if is_packed(location, data):
+            data = unzip(data)
+        if location.is_web:
+            self._downloads[location] = data
+        return data
+
+    def _read(
+        self,
+        location: Location,
+        wanted: frozenset[str] | None,
+        first: date | None,
+        last: date | None,
+    ) -> Fetched:
+        table = self._open(location, wanted, first, last)
+        fetched = read_table(table, Dialect.of(self.config))
+        in_parts = location.is_parquet or self.config.layout == "wide"
+        whole = wanted is None and first is None and last is None
+        if not fetched.bars.num_rows and (whole or not in_parts):
             raise TableError("it has a header but no rows")
         return fetched
 
-    def _open(self, path: Path) -> Table:
-        if path.name.lower().endswith(".parquet"):
-            with pq.ParquetFile(path) as file:
-                rows = file.read()
-            header, malformed = tuple(rows.column_names), np.zeros(rows.num_rows, dtype=bool)
+    def _open(
+        self,
+        location: Location,
+        wanted: frozenset[str] | None = None,
+        first: date | None = None,
+        last: date | None = None,
+    ) -> Table:
+        if location.is_parquet:
+            known = self._known(location)
+            rows = self._parquet_rows(location, known, wanted, first, last)
+            malformed = np.zeros(rows.num_rows, dtype=bool)
         else:
-            data = path.read_bytes()
-            if path.name.lower().endswith(".gz"):
-                data = unzip(data)
-            found = read_delimited(data, self.config.separator)
-            header, rows, malformed = found.header, found.rows, found.malformed
+            data = self._bytes(location)
+            found = read_delimited(data, self.config.separator, self.config.header)
+            known, rows, malformed = self._recognise(found.header), found.rows, found.malformed
             if not malformed.any():
                 rows = rows.drop_columns([LINE])
-        known = recognise(header, self.config.columns)
-        instrument = None if "instrument" in known.columns else _stem(path)
-        return Table(rows, known.columns, instrument, malformed, path.name, known.notes)
+        meaning: dict[FieldName, str] = dict(known.columns.columns)
+        notes = known.columns.notes
+        start = self.config.first_session
+        if start is not None and "session" not in meaning:
+            rows = with_sessions(rows, start, None if known.wide else meaning.get("instrument"))
+            meaning["session"] = rows.column_names[-1]
+        elif start is not None:
+            notes += ("it has dates, so source.first_session is not used",)
+        if known.wide:
+            value: FieldName = "close" if self.config.returns is None else "return"
+            names = instruments_of(known.header, meaning["session"])
+            names = [name for name in names if wanted is None or name in wanted]
+            rows, columns, malformed = melt(rows, meaning["session"], names, malformed, value)
+            meaning = dict(columns)
+        instrument = None if "instrument" in meaning else location.stem
+        foreign = known.columns.foreign
+        return Table(rows, meaning, instrument, malformed, location.name, notes, foreign)
 
-
-def _stem(path: Path) -> str:
-    name = path.name
-    for ending in sorted(ENDINGS, key=len, reverse=True):
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return name
+    def _parquet_rows(
+        self,
+        location: Location,
+        known: _Known,
+        wanted: frozenset[str] | None,
+        first: date | None,
+        last: date | None,
+    ) -> pa.Table:
+        twice = sorted({name for name in known.header if known.header.count(name) > 1})
+        if twice:
+            raise TableError(f"its header names {twice[0]!r} more than once")
+        meaning = known.columns.columns
+        columns = dict.fromkeys(meaning.values())
+        if known.wide:
+            names = instruments_of(known.header, meaning.get("session", ""))
+            chosen = [name for name in names if wanted is None or name in wanted]
+            columns = dict.fromkeys(
+                (*([meaning["session"]] if "session" in meaning else ()), *chosen)
+            )
+        if self.config.returns is not None or self.config.first_session is not None:
+            first = last = None  # a close follows from all rows before it
+        in_parts = self._in_parts(location) and wanted is not None
+        return parquet.read_rows(
+            location,
+            list(columns),
+            instrument=meaning.get("instrument") if in_parts else None,
+            wanted=wanted,
+            names=self._names(location) if in_parts else None,
+            session=meaning.get("session"),
+            first=first,
+            last=last,
+        )

@@ -29,7 +29,7 @@ def merge(parts: Sequence[Fetched], problems: Sequence[SourceProblem], provenanc
         actions=actions,
         problems=(*problems, *told, *disagreements),
         provenance=provenance,
-        defects=pa.concat_tables([DEFECTS.empty_table(), *map(_defects, parts)]),
+        defects=_all_defects(parts),
         adjusted_close=_adjusted(parts),
     )
 
@@ -41,10 +41,13 @@ def between(
     if instruments is None and first is None and last is None:
         return fetched
     rows = _wanted(fetched.bars, instruments, first, last)
+    actions = _wanted(fetched.actions, instruments, first, last)
+    if pc.all(rows).as_py() and pc.all(actions).as_py():
+        return fetched
     return Fetched(
         bars=fetched.bars.filter(rows),
         original=fetched.original.filter(rows),
-        actions=fetched.actions.filter(_wanted(fetched.actions, instruments, first, last)),
+        actions=fetched.actions.filter(actions),
         problems=fetched.problems,
         provenance=fetched.provenance,
         defects=None if fetched.defects is None else fetched.defects.filter(rows),
@@ -73,29 +76,42 @@ def _wanted(
 def _originals(tables: Sequence[pa.Table]) -> pa.Table:
     if not tables:
         return pa.table({"row": pa.array([], pa.string())})
-    kinds: dict[str, pa.DataType] = {}
-    clash = any(
-        kinds.setdefault(field.name, field.type) != field.type
-        for table in tables
-        for field in table.schema
+    kinds: dict[str, set[pa.DataType]] = {}
+    for table in tables:
+        for field in table.schema:
+            kinds.setdefault(field.name, set()).add(field.type)
+    # One file's number is another's text: both become texts.
+    clashing = {name for name, found in kinds.items() if len(found) > 1 and not _numbers(found)}
+    if clashing:
+        tables = [_texts(table, clashing) for table in tables]
+    return pa.concat_tables(tables, promote_options="permissive")
+
+
+def _numbers(kinds: Collection[pa.DataType]) -> bool:
+    return all(
+        pa.types.is_floating(kind) or (pa.types.is_integer(kind) and kind.bit_width < 64)
+        for kind in kinds
     )
-    if clash:  # one file's number is another's text: both become texts
-        tables = [_texts(table) for table in tables]
-    return pa.concat_tables(tables, promote_options="default")
 
 
-def _texts(table: pa.Table) -> pa.Table:
+def _texts(table: pa.Table, names: Collection[str]) -> pa.Table:
     columns = [
         column
-        if pa.types.is_string(column.type)
+        if name not in names or pa.types.is_string(column.type)
         else pa.array(
             [None if cell is None else json.dumps(cell, default=str) for cell in column.to_pylist()]
             if pa.types.is_nested(column.type)
             else column.cast(pa.string())
         )
-        for column in table.columns
+        for name, column in zip(table.column_names, table.columns, strict=True)
     ]
     return pa.table(columns, names=table.column_names)
+
+
+def _all_defects(parts: Sequence[Fetched]) -> pa.Table | None:
+    if all(part.defects is None for part in parts):
+        return None
+    return pa.concat_tables([_defects(part) for part in parts])
 
 
 def _defects(part: Fetched) -> pa.Table:

@@ -15,9 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.actions import PriceBasis, derive_actions
-from tasks.sources.cells import Read, as_text, read_numbers, read_sessions
+from tasks.sources.cells import Read, as_names, as_text, first_wrong, valid
 from tasks.sources.config import FieldName
+from tasks.sources.dates import Sessions, read_sessions
+from tasks.sources.delimited import LINE
+from tasks.sources.dialect import Dialect
+from tasks.sources.numbers import AmbiguousNumbersError, Marks, find_marks, read_numbers
 from tasks.sources.protocol import ACTIONS, BARS, DEFECTS, Fetched, SourceProblem
+from tasks.sources.returns import compound
 from tasks.storage.rows import as_mask, codes_of
 
 Mask = npt.NDArray[np.bool_]
@@ -41,6 +46,7 @@ class Table:
         malformed: rows whose cells could not be told apart; axis (row).
         described: the table's name, for messages.
         notes: what a person should know of its header.
+        foreign: whether its header is in a language that writes a decimal comma.
     """
 
     rows: pa.Table
@@ -49,75 +55,157 @@ class Table:
     malformed: Mask
     described: str
     notes: tuple[str, ...] = ()
+    foreign: bool = False
 
 
-def read_table(table: Table, date_format: str | None) -> Fetched:
+def read_table(table: Table, dialect: Dialect | None = None) -> Fetched:
     """The table's bars and stated actions; rows that can't be read are marked, not dropped.
 
+    Args:
+        table: as it came.
+        dialect: how it is written, as far as it is stated.
+
     Raises:
-        TableError: the session column holds no date, or another no number.
+        TableError: the session column holds no date, or another no number, or the file leaves open
+            how they are written.
     """
+    dialect = dialect or Dialect()
     instrument = _instruments(table)
-    sessions = _read(table, "session", date_format)
-    numbers = {name: _read(table, name) for name in (*_CELLS, *_MORE_CELLS)}
+    sessions = _sessions(table, dialect)
+    marks = _marks(table, dialect)
+    numbers = {name: _numbers(table, name, marks) for name in (*_CELLS, *_MORE_CELLS)}
+    wrong: list[tuple[FieldName, Mask]] = [("session", sessions.wrong)]
+    wrong += [(name, numbers[name].wrong) for name in _CELLS]
+    if dialect.returns is not None:
+        returns = _numbers(table, "return", marks, percent=_percent(dialect.returns))
+        wrong.append(("return", returns.wrong))
+        numbers["close"] = _compounded(instrument, sessions, returns, dialect.returns)
     prices = [numbers[name].values for name in _CELLS]
     bars = pa.table([instrument, sessions.values, *prices], schema=BARS)
     actions, problems = _stated_actions(table, bars, numbers["dividend"], numbers["split"])
-    adjusted = numbers["adjusted_close"].values if "adjusted_close" in table.meaning else None
-    notes = (f"{table.described}: {note}" for note in table.notes)
-    wrong: list[tuple[FieldName, Mask]] = [("session", sessions.wrong)]
-    wrong += [(name, numbers[name].wrong) for name in _CELLS]
+    defects, within = _defects(table, wrong, _within_session(bars, sessions.seconds))
+    notes = tuple(f"{table.described}: {note}" for note in (*table.notes, *within))
     return Fetched(
         bars=bars,
         original=table.rows,
         actions=actions,
         problems=(*(SourceProblem(table.instrument, note) for note in notes), *problems),
         provenance=table.described,
-        defects=_defects(table, wrong),
-        adjusted_close=adjusted,
+        defects=defects,
+        adjusted_close=numbers["adjusted_close"].values
+        if "adjusted_close" in table.meaning
+        else None,
     )
 
 
 def _instruments(table: Table) -> pa.ChunkedArray:
     if table.instrument is not None or "instrument" not in table.meaning:
-        return pa.chunked_array([pa.repeat(pa.scalar(table.instrument), table.rows.num_rows)])
-    return as_text(table.rows[table.meaning["instrument"]])
-
-
-def _read(table: Table, name: FieldName, date_format: str | None = None) -> Read:
-    rows = table.rows.num_rows
-    kind = pa.date32() if name == "session" else pa.float64()
-    if name not in table.meaning:
-        nothing = pa.chunked_array([pa.nulls(rows, kind)])
-        return Read(nothing, np.zeros(rows, dtype=bool))
-    column = table.rows[table.meaning[name]]
+        told = pa.scalar(table.instrument, pa.string())
+        return pa.chunked_array([pa.repeat(told, table.rows.num_rows)])
+    name = table.meaning["instrument"]
     try:
-        read = read_sessions(column, date_format) if name == "session" else read_numbers(column)
-    except (pa.ArrowException, ValueError) as error:
-        raise TableError(f"its column {table.meaning[name]!r} can't be read ({error})") from error
-    if read.wrong.any() and read.values.null_count == rows:
-        example = as_text(column.filter(pa.array(read.wrong)))[0].as_py()
-        raise TableError(_explain(table.meaning[name], name, example, date_format))
+        return as_names(table.rows[name])
+    except pa.ArrowException as error:
+        raise TableError(f"its column {name!r} can't be read ({error})") from error
+
+
+def _sessions(table: Table, dialect: Dialect) -> Sessions:
+    name, form = table.meaning["session"], dialect.date_format
+    column = table.rows[name]
+    try:
+        read = read_sessions(column, form, dialect.timezone)
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise TableError(f"its column {name!r} can't be read: {error}") from error
+    if read.wrong.any() and read.values.null_count == len(read.values):
+        expected = f"dates written as {form}" if form else "dates such as 2024-12-31"
+        raise TableError(
+            f"its column {name!r} holds no date: expected {expected}, received "
+            f"{first_wrong(column, read.wrong)!r}. "
+            'State how dates are written, such as source.date_format = "%d/%m/%Y"'
+        )
     return read
 
 
-def _explain(column: str, name: FieldName, example: str, date_format: str | None) -> str:
-    shown = repr(example[:40])
-    if name == "session":
-        expected = f"dates written as {date_format}" if date_format else "ISO dates (2024-12-31)"
-        return (
-            f"its column {column!r} holds no date: expected {expected}, received {shown}. "
-            'State how dates are written, such as source.date_format = "%d/%m/%Y"'
-        )
-    return (
-        f"its column {column!r} holds no number: expected {name} as 1234.5, received {shown}. "
-        f'If another column holds it, state source.columns = {{{name} = "..."}}'
-        + ("" if name == "close" else ' (an empty name, "", leaves it out)')
+def _marks(table: Table, dialect: Dialect) -> Marks:
+    """How the table writes numbers: what it says in all of its columns."""
+    texts = {}
+    for meaning in (*_CELLS, *_MORE_CELLS, "return"):
+        name = table.meaning.get(meaning)
+        if name is not None and pa.types.is_string(table.rows[name].type):
+            texts[name] = as_text(table.rows[name])
+    known = set(table.meaning.values())
+    others = (
+        as_text(column)
+        for name, column in zip(table.rows.column_names, table.rows.columns, strict=True)
+        if name not in known and name != LINE and pa.types.is_string(column.type)
     )
+    try:
+        return find_marks(
+            texts,
+            others,
+            decimal=dialect.decimal,
+            thousands=dialect.thousands,
+            foreign=table.foreign,
+        )
+    except AmbiguousNumbersError as error:
+        raise TableError(str(error)) from error
 
 
-def _defects(table: Table, wrong: Sequence[tuple[FieldName, Mask]]) -> pa.Table:
-    """The first thing that could not be read in each row."""
+def _numbers(table: Table, meaning: FieldName, marks: Marks, percent: float | None = None) -> Read:
+    rows = table.rows.num_rows
+    if meaning not in table.meaning:
+        return Read(pa.chunked_array([pa.nulls(rows, pa.float64())]), np.zeros(rows, dtype=bool))
+    name = table.meaning[meaning]
+    column = table.rows[name]
+    try:
+        read = read_numbers(column, marks, suffixes=meaning == "volume", percent=percent)
+    except pa.ArrowException as error:
+        raise TableError(f"its column {name!r} can't be read ({error})") from error
+    if read.wrong.any() and read.values.null_count == rows:
+        raise TableError(
+            f"its column {name!r} holds no number: expected {meaning} as 1234.5, received "
+            f"{first_wrong(column, read.wrong)!r}. "
+            f'If another column holds it, state source.columns = {{{meaning} = "..."}}'
+            + ("" if meaning == "close" else ' (an empty name, "", leaves it out)')
+        )
+    return read
+
+
+def _percent(returns: str) -> float:
+    """What "1 %" is where returns are of this kind."""
+    return 1.0 if returns.endswith("_percent") else 0.01
+
+
+def _compounded(instrument: pa.ChunkedArray, sessions: Sessions, returns: Read, kind: str) -> Read:
+    step = pc.fill_null(returns.values, np.nan).to_numpy()
+    try:
+        closes = compound(instrument, sessions.values, step, kind)
+    except ValueError as error:
+        raise TableError(str(error)) from error
+    values = pa.chunked_array([pa.array(closes, mask=np.isnan(closes))])
+    return Read(values, np.zeros(len(closes), dtype=bool))
+
+
+def _within_session(bars: pa.Table, seconds: npt.NDArray[np.int64] | None) -> Mask | None:
+    """Rows of instruments most of whose rows share a session with another time of day's."""
+    if seconds is None:
+        return None
+    session = codes_of(bars, ("instrument", "session"))
+    _, session = np.unique(session, return_inverse=True)
+    several = np.bincount(np.unique(np.stack([session, seconds]), axis=1)[0]) > 1
+    who = codes_of(bars, ("instrument",))
+    _, who = np.unique(who, return_inverse=True)
+    shared = np.bincount(who, weights=several[session]) > np.bincount(who) / 2
+    told = valid(bars["session"]) & valid(bars["instrument"])
+    return shared[who] & told if shared.any() else None
+
+
+def _defects(
+    table: Table, wrong: Sequence[tuple[FieldName, Mask]], within: Mask | None
+) -> tuple[pa.Table | None, tuple[str, ...]]:
+    """The first thing that could not be read in each row, and what to say of the table."""
+    if within is None and not table.malformed.any() and not any(mask.any() for _, mask in wrong):
+        return None, ()
     rule: npt.NDArray[Any] = np.full(table.rows.num_rows, None, dtype=object)
     reason = rule.copy()
     rule[table.malformed] = "malformed_line"
@@ -134,7 +222,17 @@ def _defects(table: Table, wrong: Sequence[tuple[FieldName, Mask]]) -> pa.Table:
         start, end = f"{table.meaning[meaning]} is '", f"', not {kind}"
         rule[places] = "not_a_date" if meaning == "session" else "not_a_number"
         reason[places] = pc.binary_join_element_wise(start, shown, end, "").to_numpy()
-    return pa.table([pa.array(rule, pa.string()), pa.array(reason, pa.string())], schema=DEFECTS)
+    notes: tuple[str, ...] = ()
+    if within is not None:
+        here = within & untouched
+        rule[here] = "duplicate_session"
+        reason[here] = "several rows of one session, at different times of the day"
+        notes = (
+            f"{int(here.sum())} of its rows are of times within a session, and are held. Expected "
+            "one row a session: aggregate them to daily bars",
+        )
+    columns = [pa.array(rule, pa.string()), pa.array(reason, pa.string())]
+    return pa.table(columns, schema=DEFECTS), notes
 
 
 def _stated_actions(
@@ -145,6 +243,8 @@ def _stated_actions(
     found: list[pa.Table] = []
     problems: list[SourceProblem] = []
     for kind, read in (("dividend", dividend), ("split", split)):
+        if kind not in table.meaning:
+            continue
         value = pc.fill_null(read.values, 0.0).to_numpy()
         happened = (value != 0) & ((value != 1) | (kind != "split"))
         wrong = read.wrong | (value < 0)
@@ -161,7 +261,7 @@ def _stated_actions(
         rows = bars.select(["instrument", "session"]).take(pa.array(places))
         columns = [*rows.columns, pa.repeat(pa.scalar(kind), len(places)), value[places]]
         found.append(pa.table(columns, schema=ACTIONS))
-    return pa.concat_tables(found), tuple(problems)
+    return pa.concat_tables([ACTIONS.empty_table(), *found]), tuple(problems)
 
 
 def implied_actions(fetched: Fetched, price_basis: PriceBasis) -> pa.Table:
