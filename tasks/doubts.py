@@ -6,7 +6,7 @@ Owns these judgements and their words. Never changes or holds a row.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -28,16 +28,15 @@ STALE = timedelta(days=30)
 
 
 def doubts(
-    source: Source, fetched: Fetched, judged: Validated, stored: pa.Table, now: datetime
+    source: Source, fetched: Fetched, judged: Validated, stored: pa.Table
 ) -> tuple[SourceProblem, ...]:
-    """Everything odd about an ingest.
+    """Everything odd about the bars of a batch.
 
     Args:
         source: where the rows came from.
         fetched: what it brought.
         judged: what of that is a bar.
         stored: the bars that the store had of the same instruments.
-        now: the instant of the ingest.
     """
     if not judged.bars.num_rows:
         return ()
@@ -45,15 +44,25 @@ def doubts(
     if fetched.adjusted_close is not None:
         adjusted = fetched.adjusted_close.take(pa.array(judged.kept))
         found += adjusted_problems(judged.bars, adjusted, fetched.actions, source.price_basis)
-    newest = pc.max(judged.bars["session"]).as_py()
-    if not source.archive and newest < (now - STALE).date():
-        message = (
-            f"the newest bar of source {source.name!r} is of {newest}, more than {STALE.days} days "
-            "ago. If this is history that does not grow, set source.archive = true, or run with "
-            f"--as-of {newest}."
-        )
-        found.append(SourceProblem(None, message))
     return tuple(found)
+
+
+def stale(source: Source, newest: date | None, now: datetime) -> tuple[SourceProblem, ...]:
+    """That a source which should grow brought only old bars.
+
+    Args:
+        source: where the rows came from.
+        newest: the newest session of an ingest; None: it had no bar.
+        now: the instant of the ingest.
+    """
+    if source.archive or newest is None or newest >= (now - STALE).date():
+        return ()
+    message = (
+        f"the newest bar of source {source.name!r} is of {newest}, more than {STALE.days} days "
+        "ago. If this is history that does not grow, set source.archive = true, or run with "
+        f"--as-of {newest}."
+    )
+    return (SourceProblem(None, message),)
 
 
 def _mixed_bases(bars: pa.Table, stored: pa.Table, source: Source) -> tuple[SourceProblem, ...]:
