@@ -7,63 +7,130 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 
 from rich.table import Table
 
 from flows import console, steps
 from flows.config import FleetcastConfig
-from flows.night import Clock
+from flows.night import Clock, plural
 from flows.progress import showing
+from flows.redaction import without_secrets
+from flows.secrets import prefect_for_key
+from tasks.ingest import IngestReport, InstrumentCounts
+from tasks.store import Store
+
+ROWS_SHOWN = 60
+"""Most instruments in the table; JSON has all of them."""
+
+_COLUMNS = ("new", "changed", "unchanged", "retracted", "quarantined", "flagged", "missing")
+_ADD_UP = ("new", "changed", "unchanged", "quarantined")
 
 
-def run(config: FleetcastConfig, *, as_json: bool = False) -> bool:
+def run(
+    config: FleetcastConfig,
+    *,
+    only: Sequence[str] = (),
+    full: bool = False,
+    as_json: bool = False,
+) -> bool:
     """Ingests, shows what came of it, and says whether there was a problem.
+
+    Args:
+        config: what to do, and where.
+        only: of these instruments; none: of the universe.
+        full: ask for everything again, whatever is stored.
+        as_json: one object with all of the account, not a table.
 
     Raises:
         SourceError: the source gives nothing, and the store holds nothing of it.
         StoreError: the store can't be read or written.
     """
     clock = Clock()
-    with showing(console.messages()), clock.part("ingest", "Ingest") as notes:
-        ingested = steps.ingest_bars(config)
+    place = Store.open(config.store.url).local_path
+    with (
+        prefect_for_key(config.source, place, config.prefect.api_url),
+        showing(console.messages()),
+        clock.part("ingest", "Ingest") as notes,
+    ):
+        ingested = steps.ingest_bars(config, only=only, full=full)
         notes.append(str(ingested.counts))
     out = console.answers()
     if as_json:
         out.print(_json(ingested), markup=False, soft_wrap=True)
         return bool(ingested.problems)
-    if ingested.report is not None:
-        out.print(_table(ingested))
-        for rule, held in sorted(ingested.report.rules.items()):
+    report = ingested.report
+    if report is not None:
+        out.print(_table(report, str(ingested.counts)))
+        if len(report.instruments) > ROWS_SHOWN:
+            left = len(report.instruments) - ROWS_SHOWN
+            out.print(f"and {left:,} instruments more; --format json has all", style="dim")
+        for rule, held in report.rules.items():
             out.print(f"{held:,} quarantined by the rule {rule}")
-        if ingested.report.rules:
+        for rule, marked in report.flags.items():
+            out.print(f"{marked:,} flagged by the rule {rule}")
+        if report.rules or report.flags:
             out.print("See them: fleetcast show quarantine", style="dim")
+        out.print(_closing(report), soft_wrap=True)
     for problem in ingested.problems:
         out.print(problem, style="yellow", markup=False, soft_wrap=True)
     return bool(ingested.problems)
 
 
-def _table(ingested: steps.Ingested) -> Table:
-    table = Table(title=f"Ingest: {ingested.counts}", title_justify="left", header_style="bold")
+def _table(report: IngestReport, title: str) -> Table:
+    table = Table(title=f"Ingest: {title}", title_justify="left", header_style="bold")
     table.add_column("instrument")
-    for name in ("new", "changed", "unchanged", "retracted", "quarantined"):
+    for name in _COLUMNS:
         table.add_column(name, justify="right")
     table.add_column("sessions")
-    for one in ingested.report.instruments if ingested.report else ():
-        counts = (one.new, one.changed, one.unchanged, one.retracted, one.quarantined)
+    for one in sorted(sorted(report.instruments, key=_quiet)[:ROWS_SHOWN], key=_name):
+        counts = (f"{getattr(one, name):,}" for name in _COLUMNS)
         known = "–" if one.first_session is None else f"{one.first_session} to {one.last_session}"
-        table.add_row(one.instrument, *(f"{count:,}" for count in counts), known)
+        table.add_row(one.instrument, *counts, known)
     return table
+
+
+def _quiet(one: InstrumentCounts) -> tuple[bool, str]:
+    """Those with something to look at go first."""
+    told = one.changed + one.retracted + one.quarantined + one.flagged + one.missing
+    return not told, one.instrument
+
+
+def _name(one: InstrumentCounts) -> str:
+    return one.instrument
+
+
+def _closing(report: IngestReport) -> str:
+    """The rows that came, and where each of them went."""
+    parts = [f"{getattr(report, name):,} {name}" for name in _ADD_UP]
+    told = f"{plural(report.fetched, 'row')} in = {' + '.join(parts)}"
+    return f"{told} + {plural(report.agreed_duplicates, 'agreed duplicate')}"
 
 
 def _json(ingested: steps.Ingested) -> str:
     report = ingested.report
+    told: dict[str, object] = {}
+    if report is not None:
+        actions = ("new", "changed", "unchanged")
+        told = {
+            "source": report.source,
+            "provenance": without_secrets(report.provenance),
+            "known_at": report.known_at and report.known_at.isoformat(),
+            "fetched": report.fetched,
+            "unattributed": report.unattributed,
+            "actions": {name: getattr(report.actions, name) for name in actions},
+            "held_actions": report.held_actions,
+            "unknown": {name: list(similar) for name, similar in report.unknown.items()},
+        }
     return json.dumps(
         {
             **dataclasses.asdict(ingested.counts),
+            **told,
             "instruments": [dataclasses.asdict(one) for one in report.instruments]
             if report
             else [],
             "rules": dict(report.rules) if report else {},
+            "flags": dict(report.flags) if report else {},
             "problems": list(ingested.problems),
         },
         default=str,

@@ -16,13 +16,16 @@ from flows.progress import display
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows of an ingest, over all instruments; `retracted` are stored bars that no longer hold."""
+    """Rows of an ingest, over all instruments, see `tasks.ingest.InstrumentCounts`."""
 
     new: int = 0
     changed: int = 0
     unchanged: int = 0
     retracted: int = 0
     quarantined: int = 0
+    agreed_duplicates: int = 0
+    flagged: int = 0
+    missing: int = 0
 
     def __str__(self) -> str:
         told = [f"{self.new:,} new", f"{self.changed:,} changed"]

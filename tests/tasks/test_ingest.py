@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,113 +13,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from tasks.actions import PriceBasis, align_actions, total_log_returns
-from tasks.ingest import IngestReport, InstrumentCounts, ingest
-from tasks.sessions import Calendars, calendar
-from tasks.sources import (
-    Fetched,
-    Source,
-    SourceConfig,
-    SourceError,
-    open_source,
-)
-from tasks.sources.protocol import ACTIONS, BARS
+from tasks.actions import align_actions, total_log_returns
+from tasks.ingest import InstrumentCounts
+from tasks.sources import Fetched, SourceConfig, SourceError, open_source
 from tasks.store import FactCounts, Store
-
-NYSE = Calendars.load()
-SESSIONS = [day.item() for day in calendar("XNYS").sessions(date(2024, 1, 2), date(2024, 3, 28))]
-HOUR = timedelta(hours=1)
-
-Row = dict[str, Any]
-
-
-@dataclass
-class Provider:
-    """A source in memory."""
-
-    bars: Sequence[Row] = ()
-    actions: Sequence[Row] = ()
-    offered: tuple[str, ...] = ("A",)
-    adjusted: Sequence[float] | None = None
-    name: str = "provider"
-    price_basis: PriceBasis = "raw"
-    lag: timedelta = HOUR
-    archive: bool = False
-    incremental: bool = False
-    batch_size: int | None = None
-    down: bool = False
-
-    def instruments(self) -> tuple[str, ...]:
-        if self.down:
-            raise SourceError("down")
-        return self.offered
-
-    def fetch(
-        self,
-        instruments: Sequence[str] | None = None,
-        first: date | None = None,
-        last: date | None = None,
-    ) -> Fetched:
-        if self.down:
-            raise SourceError("the provider is down")
-        mine = [row for row in self.bars if instruments is None or row["instrument"] in instruments]
-        kept = [
-            row
-            for row in mine
-            if (first is None or row["session"] >= first)
-            and (last is None or row["session"] <= last)
-        ]
-        text = [{"text": json.dumps(row, default=str)} for row in kept]
-        adjusted = None if self.adjusted is None else pa.chunked_array([self.adjusted])
-        return Fetched(
-            bars=pa.Table.from_pylist(kept, schema=BARS),
-            original=pa.Table.from_pylist(text, schema=pa.schema([("text", pa.string())])),
-            actions=pa.Table.from_pylist(list(self.actions), schema=ACTIONS),
-            adjusted_close=adjusted,
-        )
-
-
-def bar(place: int, close: float, instrument: str = "A", **changes: object) -> Row:
-    flat = dict.fromkeys(("open", "high", "low", "close"), close)
-    session = SESSIONS[place]
-    return {"instrument": instrument, "session": session, **flat, "volume": 1.0, **changes}
-
-
-def action(place: int, kind: str, value: float, instrument: str = "A") -> Row:
-    return {
-        "instrument": instrument,
-        "session": SESSIONS[place],
-        "action": kind,
-        "value": value,
-    }
-
-
-def night(place: int) -> datetime:
-    """Two hours after the close of the session at `place`."""
-    return calendar("XNYS").close(SESSIONS[place]) + 2 * HOUR
-
-
-def published(place: int) -> datetime:
-    return calendar("XNYS").close(SESSIONS[place]) + HOUR
+from tests.tasks.provider import (
+    SESSIONS,
+    Provider,
+    Row,
+    action,
+    bar,
+    messages,
+    night,
+    published,
+    run,
+)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store.open(tmp_path / "store")
-
-
-def run(
-    store: Store,
-    source: Source,
-    place: int = 50,
-    instruments: Sequence[str] | None = None,
-    now: datetime | None = None,
-) -> IngestReport:
-    report = ingest(store, source, instruments=instruments, calendars=NYSE, now=now or night(place))
-    for one in report.instruments:
-        parts = (one.new, one.changed, one.unchanged, one.quarantined, one.agreed_duplicates)
-        assert one.fetched == sum(parts), one
-    return report
 
 
 def returns_of(store: Store, instrument: str = "A", as_of: datetime | None = None) -> list[float]:
@@ -138,10 +51,6 @@ def returns_of(store: Store, instrument: str = "A", as_of: datetime | None = Non
     close: npt.NDArray[np.float64] = bars["close"].to_numpy()
     found = total_log_returns(close, session, step.split_ratio, step.dividend, basis)
     return [float(value) for value in found[1:]]
-
-
-def messages(report: IngestReport) -> str:
-    return "\n".join(problem.message for problem in report.problems)
 
 
 # ------------------------------------------------------------------------------ the whole of it
@@ -368,7 +277,7 @@ def test_duplicates_that_agree_are_counted_and_those_that_disagree_held(store: S
 
 
 def test_a_bad_tick_that_only_the_next_row_shows_no_longer_holds(store: Store) -> None:
-    rows = [bar(place, 10.0) for place in range(10)] + [bar(10, 1000.0)]
+    rows = [bar(place, 10.0) for place in range(10)] + [bar(10, 1300.0)]
     source = Provider(rows)
     assert run(store, source, 10).new == 11  # it may be real: nothing tells yet
     source.bars = [*rows, bar(11, 10.0)]
@@ -390,7 +299,7 @@ def test_a_bad_tick_that_only_the_next_row_shows_no_longer_holds(store: Store) -
 def test_good_history_is_not_retracted_for_a_bad_row_of_today(store: Store) -> None:
     source = Provider([bar(place, 10.0) for place in range(10)])
     run(store, source, 10)
-    source.bars = [bar(place, 10.0 if place != 5 else 1000.0) for place in range(10)]
+    source.bars = [bar(place, 10.0 if place != 5 else 1300.0) for place in range(10)]
     report = run(store, source, 11)
     assert report.rules == {"absurd_jump": 1}
     assert store.read("bars").num_rows == 10
@@ -475,10 +384,10 @@ def test_killed_at_any_commit_and_run_again_the_facts_are_the_same(
 
     commit: Callable[..., FactCounts] = Store.commit_facts
 
-    def stop(self: Store, dataset: str, rows: pa.Table, *, now: datetime) -> FactCounts:
+    def stop(self: Store, dataset: str, rows: pa.Table, **told: Any) -> FactCounts:  # noqa: ANN401
         if dataset == killed_at:
             raise KeyboardInterrupt
-        return commit(self, dataset, rows, now=now)
+        return commit(self, dataset, rows, **told)
 
     monkeypatch.setattr(Store, "commit_facts", stop)
     with pytest.raises(KeyboardInterrupt):
