@@ -23,11 +23,11 @@ from tasks.identity import FORECAST_CODE_VERSION, content_id
 from tasks.kinds import default_baseline, fallbacks
 from tasks.live import Live, key_of, live_forecasts
 from tasks.methods import Predicted, fallback
-from tasks.sessions import Calendars, ExchangeCalendar
+from tasks.sessions import Calendars, ExchangeCalendar, SessionError
 from tasks.settings import EvaluationConfig
 from tasks.shards import ShardRequest
 from tasks.store import Store
-from tasks.train import Model, Report, derived_table
+from tasks.train import LAST_GOOD, Model, Report, derived_table
 from tasks.walkforward import (
     INTERVAL_WINDOW,
     Subject,
@@ -38,6 +38,9 @@ from tasks.walkforward import (
 
 SHORT_CALIBRATION = 60
 """Rows that a short history keeps for its interval; the fallback baseline is fitted before them."""
+
+ENDED = 21
+"""Sessions without a bar, a month, after which an instrument no longer seems to trade."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def forecast_shard(
     for place, item in enumerate(ready):
         try:
             rows += _rows(item, request, calendars.of(item.one.instrument))
-        except _NoIntervalError as error:
+        except (_NoIntervalError, SessionError) as error:
             missing.append(_not_forecast(item.one, str(error)))
         if report is not None:
             report("forecast", place + 1, len(ready))
@@ -166,9 +169,17 @@ class _NoIntervalError(ValueError):
 
 
 def _age(series: Series, calendar: ExchangeCalendar, request: ShardRequest) -> int:
-    """Sessions between the newest bar and the run's session."""
+    """Sessions of its own exchange, published by the run's `as_of`, that came after its newest bar.
+
+    On the evening of a day in New York, Tokyo's session of that date is old, and that of what
+    trades around the clock is not over.
+    """
     newest = series.sessions[-1].item()
-    return calendar.count(newest, request.session) - 1
+    try:
+        due = min(request.session, calendar.last_session(request.as_of, request.lag))
+    except SessionError:  # its calendar is not known for so long
+        due = request.session
+    return max(calendar.count(newest, due) - 1, 0)
 
 
 def _unusable(
@@ -179,6 +190,12 @@ def _unusable(
     if (still := standstill(series)) is not None:
         return still
     age, allowed = _age(series, calendar, request), request.settings.targets.max_stale
+    if age > max(allowed, ENDED):
+        return (
+            f"stale: its bars ended, the last bar is of {series.sessions[-1]}, {age:,} sessions "
+            f"before {request.session}. Was it delisted or renamed? Its history is kept; to name "
+            "it no more, leave it out of the universe"
+        )
     if age > allowed:
         return (
             f"stale: its newest bar is of {series.sessions[-1]}, {age} sessions before "
@@ -202,6 +219,7 @@ def _gated(
         if decision is None
         else decision.reason
     )
+    marked = f" ({model.reason})" if model.status == LAST_GOOD else ""
     for name in (method, default, *fallbacks(one.kind, one.target)):
         if name in live.predicted.means:
             return _Ready(
@@ -209,7 +227,8 @@ def _gated(
                 live.first,
                 live.predicted,
                 name,
-                reason if name == method else f"{name}, because {method} could not be fitted",
+                (reason if name == method else f"{name}, because {method} could not be fitted")
+                + marked,
                 model.model_id,
             )
     return _not_forecast(one, f"no baseline could be fitted; {reason}")

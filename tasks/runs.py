@@ -6,7 +6,7 @@ Owns the `runs` dataset. Never touches bars or forecasts: it pins the world that
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from tasks.identity import FORECAST_CODE_VERSION, content_id
 from tasks.schemas import DATASETS
 from tasks.sessions import ExchangeCalendar, SessionError
+from tasks.storage import delta, scans
 from tasks.store import Store
 
 Origin = Literal["live", "backfill"]
@@ -35,11 +36,19 @@ class Moment:
         session: the last session that the run may know.
         as_of: its knowledge time, UTC; None: the instant at which it is pinned.
         origin: live, or backfill where a date was asked for.
+
+    A session that the schedule missed is a backfill of today's knowledge: its bars came late, so
+    that at its own publication the store knew none of them.
     """
 
     session: date
     as_of: datetime | None
     origin: Origin
+
+    @property
+    def late(self) -> bool:
+        """Whether it is a missed session that is caught up."""
+        return self.origin == "backfill" and self.as_of is None
 
 
 @dataclass(frozen=True)
@@ -147,6 +156,22 @@ def known_sessions(store: Store, instruments: Sequence[str]) -> tuple[date, date
     return ends["min"], ends["max"]
 
 
+def stored_sessions(store: Store) -> tuple[date, date] | None:
+    """The first and the last session of any bar ever stored, going by the store's log alone.
+
+    No bar is read. None: there is none, or the log does not say.
+
+    Raises:
+        StoreError: the store can't be read.
+    """
+    table = delta.find_table(store.place, DATASETS["bars"])
+    files = None if table is None else scans.files_of(table)
+    if files is None or not {"min.session", "max.session"} <= set(files.column_names):
+        return None
+    first, last = pc.min(files["min.session"]).as_py(), pc.max(files["max.session"]).as_py()
+    return None if first is None or last is None else (first, last)
+
+
 def pin(
     store: Store,
     moment: Moment,
@@ -167,13 +192,12 @@ def pin(
         now: the clock, UTC.
     """
     instruments = sorted(name for names in shards.values() for name in names)
-    run_key = content_id(
-        "run", moment.session, moment.origin, config_hash, FORECAST_CODE_VERSION, instruments
-    )
+    about = ("run", moment.session, moment.origin, config_hash, FORECAST_CODE_VERSION, instruments)
+    run_key = content_id(*about, "late") if moment.late else content_id(*about)
     earlier = _first_of(store, run_key)
     if earlier is not None:
         return replace(earlier, reused=True)
-    as_of = moment.as_of or max(now, store.latest_known_at() or now)
+    as_of = moment.as_of or _now_known(store, config_hash, now)
     mine = PinnedRun(
         run_id=content_id(run_key, as_of),
         run_key=run_key,
@@ -221,6 +245,40 @@ def close(
     return ended
 
 
+def find(store: Store, run_id: str) -> PinnedRun:
+    """The run of this id.
+
+    Raises:
+        RunError: the store does not hold it.
+        StoreError: the store can't be read.
+    """
+    rows = [row for row in store.read("runs").to_pylist() if row["run_id"] == run_id]
+    if not rows:
+        raise RunError(
+            f"The store {store.url} holds no run {run_id}. Is it the store in which the run was "
+            "pinned?"
+        )
+    return _from_row(rows[0])
+
+
+def refuse_foreign(run: PinnedRun, config_hash: str) -> None:
+    """Refuses work on a run that this configuration and code would do otherwise.
+
+    Raises:
+        RunError: the run was pinned with another configuration, or by other code.
+    """
+    if run.config_hash != config_hash:
+        raise RunError(
+            f"The run {run.run_id} was pinned with the configuration {run.config_hash}, but this "
+            f"one is {config_hash}. Use the configuration that pinned it."
+        )
+    if run.code_version != FORECAST_CODE_VERSION:
+        raise RunError(
+            f"The run {run.run_id} was pinned by code version {run.code_version}, but this machine "
+            f"has {FORECAST_CODE_VERSION}. Install the same fleetcast on every machine."
+        )
+
+
 def runs_of(store: Store, config_hash: str) -> tuple[PinnedRun, ...]:
     """The runs of a configuration under today's code, newest first."""
     rows = store.read("runs").to_pylist()
@@ -230,6 +288,22 @@ def runs_of(store: Store, config_hash: str) -> tuple[PinnedRun, ...]:
         if row["config_hash"] == config_hash and row["code_version"] == FORECAST_CODE_VERSION
     ]
     return tuple(sorted(found, key=lambda run: (run.made_at, run.run_id), reverse=True))
+
+
+def runs_by_id(store: Store, ids: Collection[str]) -> dict[str, PinnedRun]:
+    """The runs with these ids, by id; those that the store does not know are left out."""
+    rows = store.read("runs").to_pylist()
+    return {row["run_id"]: _from_row(row) for row in rows if row["run_id"] in ids}
+
+
+def _now_known(store: Store, config_hash: str, now: datetime) -> datetime:
+    """The knowledge time of a run that is pinned now, later than that of any run before it.
+
+    A night that catches up pins several runs in a row; one `as_of` is one run's.
+    """
+    before = (run.as_of for run in runs_of(store, config_hash))
+    after = max((as_of + timedelta(microseconds=1) for as_of in before), default=now)
+    return max(now, store.latest_known_at() or now, after)
 
 
 def _first_of(store: Store, run_key: str) -> PinnedRun | None:

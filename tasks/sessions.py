@@ -6,33 +6,44 @@ Owns every step from a date to another by sessions. Never touches rows, files or
 
 from __future__ import annotations
 
-import difflib
-import warnings
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
-from typing import Any
+from fnmatch import fnmatchcase
+from functools import cached_property, lru_cache
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-Sessions = npt.NDArray[np.datetime64]
-"""Session dates, tz-naive, dtype datetime64[D]."""
+from tasks.exchanges import (
+    Instants,
+    Record,
+    SessionError,
+    Sessions,
+    canonical_name,
+    record_of,
+)
 
-Instants = npt.NDArray[np.datetime64]
-"""UTC instants, dtype datetime64[us]."""
+__all__ = [
+    "CalendarConfig",
+    "Calendars",
+    "ExchangeCalendar",
+    "Instants",
+    "SessionError",
+    "Sessions",
+    "calendar",
+    "missing_counts",
+    "missing_sessions",
+]
 
 EPOCH = date(1990, 1, 1)
 """Where `ordinal` counts from."""
 
-_EARLIEST = date(1960, 1, 1)
-_FUTURE = timedelta(days=2 * 365 + 1)
-
-
-class SessionError(ValueError):
-    """A calendar is unknown, or a date lies outside of it. The message says what is allowed."""
+_AROUND = 15
+"""Sessions on either side of a date that say when its exchange usually closes."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +56,18 @@ class ExchangeCalendar:
         name: the calendar's canonical name, such as XNYS.
         all_sessions: every session known, axis (session).
         all_closes: the close of each, axis (session).
+        closed: dates that are on record as sessions, but were not held.
+        held: dates that are not on record as sessions, but were held.
     """
 
     name: str
     all_sessions: Sessions = field(compare=False, repr=False)
     all_closes: Instants = field(compare=False, repr=False)
+    closed: tuple[date, ...] = ()
+    held: tuple[date, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (calendar, (self.name,))
+        return (calendar, (self.name, self.closed, self.held))
 
     @property
     def first(self) -> date:
@@ -158,7 +173,8 @@ class ExchangeCalendar:
         """The number of sessions from `EPOCH` up to, but not including, `session`.
 
         Before the epoch it is negative. It does not depend on how far back the calendar goes, so
-        that dates such as those of refits are anchored for good.
+        that dates such as those of refits are anchored for good. A closure that becomes known
+        later lowers it by one for every session after the closure, and for none before.
 
         Raises:
             SessionError: `session` is none of this exchange.
@@ -187,70 +203,120 @@ class ExchangeCalendar:
         )
 
 
-@lru_cache(maxsize=64)
-def calendar(name: str = "XNYS") -> ExchangeCalendar:
+def calendar(
+    name: str = "XNYS", closed: Iterable[date] = (), held: Iterable[date] = ()
+) -> ExchangeCalendar:
     """The calendar of an exchange, from 1960 (or as far back as it is known) to two years ahead.
 
     Args:
         name: a name or alias that exchange_calendars knows: XNYS, NYSE, XLON, 24/7.
+        closed: dates that it did not hold, whatever is on record.
+        held: dates that it held, whatever is on record; those that are not get the close, in local
+            time, of most sessions around them.
 
     Raises:
-        SessionError: the name is unknown (the message lists close ones), or the installed
-            libraries can't build the calendar.
+        SessionError: the name is unknown (the message lists close ones), the installed libraries
+            can't build the calendar, or a date is both held and closed, or held outside of it.
     """
-    import exchange_calendars  # noqa: PLC0415 - takes a second, and few commands need it
+    return _calendar(canonical_name(name), tuple(sorted(set(closed))), tuple(sorted(set(held))))
 
-    canonical = exchange_calendars.resolve_alias(check_calendar_name(name))
-    if canonical != name:
-        return calendar(canonical)
-    # exchange_calendars calls what the newest pandas deprecates; nothing a caller could change.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            known = exchange_calendars.get_calendar(name)
-            start, end = known.bound_min(), known.bound_max()
-            wanted = datetime.now(UTC).date() + _FUTURE
-            found = exchange_calendars.get_calendar(
-                name,
-                start=str(_EARLIEST if start is None else max(_EARLIEST, start.date())),
-                end=str(wanted if end is None else min(wanted, end.date())),
-            )
-        except (ValueError, NotImplementedError) as error:
+
+@lru_cache(maxsize=64)
+def _calendar(name: str, closed: tuple[date, ...], held: tuple[date, ...]) -> ExchangeCalendar:
+    record = record_of(name)
+    sessions, closes = record.sessions, record.closes
+    kept = ~np.isin(sessions, _days(closed))
+    more = np.setdiff1d(_days(held), sessions)
+    if both := sorted(set(closed) & set(held)):
+        raise SessionError(f"{name} can't have both held {both[0]} and been closed on it.")
+    for day in more:
+        if not sessions[0] < day < sessions[-1]:
             raise SessionError(
-                f"The installed exchange_calendars can't build the calendar {name!r}: "
-                f"{str(error)[:200]}. Choose another, or update exchange_calendars and pandas."
-            ) from error
-        return _convert(name, found)
-
-
-def check_calendar_name(name: str) -> str:
-    """`name`, if exchange_calendars knows it.
-
-    Raises:
-        SessionError: it doesn't; the message lists close names.
-    """
-    import exchange_calendars  # noqa: PLC0415 - takes a second, and few commands need it
-
-    known = exchange_calendars.get_calendar_names(include_aliases=True)
-    if name in known:
-        return name
-    close = difflib.get_close_matches(name.upper(), known, n=4, cutoff=0.5)
-    hint = f"Did you mean {', '.join(close)}?" if close else "Common ones: XNYS, XLON, XTKS, 24/7."
-    raise SessionError(f"There is no exchange calendar {name!r}. {hint}")
-
-
-def _convert(name: str, found: Any) -> ExchangeCalendar:  # noqa: ANN401 - an untyped package
-    sessions = found.sessions.to_numpy().astype("datetime64[D]")
-    closes = found.closes.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
-    closes = closes.astype("datetime64[us]")
+                f"{day} can't be added to the calendar {name}, which is known from {sessions[0]} "
+                f"to {sessions[-1]}. Choose a date within."
+            )
+    instants = np.array([_usual_close(record, _as_date(day)) for day in more], "datetime64[us]")
+    sessions = np.concatenate([sessions[kept], more])
+    closes = np.concatenate([closes[kept], instants])
+    order = np.argsort(sessions)
+    sessions, closes = sessions[order], closes[order]
     sessions.flags.writeable = False
     closes.flags.writeable = False
-    return ExchangeCalendar(name, sessions, closes)
+    return ExchangeCalendar(name, sessions, closes, closed, held)
+
+
+def _usual_close(record: Record, day: date) -> np.datetime64:
+    """When most sessions around `day` closed, in local time, on `day`; UTC."""
+    place = int(np.searchsorted(record.sessions, np.datetime64(day, "D")))
+    around = slice(max(place - _AROUND, 0), place + _AROUND)
+    after_midnight = Counter(
+        instant.replace(tzinfo=UTC).astimezone(record.zone).replace(tzinfo=None) - _midnight(one)
+        for one, instant in zip(
+            record.sessions[around].tolist(), record.closes[around].tolist(), strict=True
+        )
+    )
+    local = _midnight(day) + after_midnight.most_common(1)[0][0]
+    instant = local.replace(tzinfo=record.zone).astimezone(UTC)
+    return np.datetime64(instant.replace(tzinfo=None), "us")
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day)  # noqa: DTZ001 - local, as wall clocks show it
+
+
+def _days(dates: Sequence[date]) -> Sessions:
+    return np.array(dates, dtype="datetime64[D]")
 
 
 def _as_date(day: np.datetime64) -> date:
     value: date = day.astype("datetime64[D]").item()
     return value
+
+
+def missing_sessions(calendar: ExchangeCalendar, sessions: Sessions) -> Sessions:
+    """The sessions between the first and the last of `sessions` that are not among them.
+
+    Args:
+        calendar: of the exchange.
+        sessions: in any order, axis (row); NaT and what is no session tell nothing.
+
+    Returns:
+        In order, axis (missing): its length is how many are missing.
+    """
+    days = np.asarray(sessions, dtype="datetime64[D]")
+    days = days[calendar.is_session(days)]
+    if not len(days):
+        return days
+    first, last = np.searchsorted(calendar.all_sessions, [days.min(), days.max()])
+    every = calendar.all_sessions[first : last + 1]
+    missing = np.ones(len(every), dtype=bool)
+    missing[np.searchsorted(every, days)] = False
+    return every[missing]
+
+
+def missing_counts(
+    calendar: ExchangeCalendar, codes: npt.NDArray[np.int64], sessions: Sessions
+) -> npt.NDArray[np.int64]:
+    """How many sessions each instrument of one calendar lacks between its first and its last.
+
+    Args:
+        calendar: of the exchange.
+        codes: whose row it is, from 0, axis (row).
+        sessions: in any order, each once per instrument, axis (row).
+
+    Returns:
+        Axis (code), as long as the largest code says; 0 where there is no row.
+    """
+    days = np.asarray(sessions, dtype="datetime64[D]")
+    count = int(codes.max(initial=-1)) + 1
+    held = calendar.is_session(days)
+    codes, place = codes[held], np.searchsorted(calendar.all_sessions, days[held])
+    first, last = np.full(count, len(calendar.all_sessions)), np.full(count, -1)
+    np.minimum.at(first, codes, place)
+    np.maximum.at(last, codes, place)
+    spanned = np.maximum(last - first + 1, 0)
+    missing: npt.NDArray[np.int64] = spanned - np.bincount(codes, minlength=count)
+    return missing
 
 
 class CalendarConfig(BaseModel):
@@ -281,14 +347,46 @@ class CalendarConfig(BaseModel):
     @field_validator("default")
     @classmethod
     def _default_is_known(cls, name: str) -> str:
-        return check_calendar_name(name)
+        canonical_name(name)
+        return name
 
     @field_validator("overrides")
     @classmethod
     def _overrides_are_known(cls, overrides: Mapping[str, str]) -> Mapping[str, str]:
         for name in set(overrides.values()):
-            check_calendar_name(name)
+            canonical_name(name)
         return overrides
+
+    @field_validator("closed", "held")
+    @classmethod
+    def _calendars_are_known(
+        cls, dates: Mapping[str, tuple[date, ...]]
+    ) -> Mapping[str, tuple[date, ...]]:
+        for name in dates:
+            canonical_name(name)
+        return dates
+
+    @model_validator(mode="after")
+    def _exceptions_agree(self) -> Self:
+        for name in {canonical_name(one) for one in (*self.closed, *self.held)}:
+            self.calendar(name)
+        return self
+
+    def calendar(self, name: str) -> ExchangeCalendar:
+        """The calendar of this name, with the dates that are stated of it under any of its names.
+
+        Raises:
+            SessionError: as `tasks.sessions.calendar`.
+        """
+        closed, held = (
+            [day for one, days in stated.items() if _same(one, name) for day in days]
+            for stated in (self.closed, self.held)
+        )
+        return calendar(name, closed, held)
+
+
+def _same(name: str, other: str) -> bool:
+    return canonical_name(name) == canonical_name(other)
 
 
 @dataclass(frozen=True)
@@ -298,7 +396,7 @@ class Calendars:
     Attributes:
         default: the calendar of all instruments that `overrides` does not name; also the one that
             a run's session is counted on.
-        overrides: instrument → its own calendar.
+        overrides: instrument, or pattern of instruments as in `fnmatch`, → its own calendar.
     """
 
     default: ExchangeCalendar
@@ -312,12 +410,22 @@ class Calendars:
             SessionError: the installed libraries can't build one of them.
         """
         config = config or CalendarConfig()
-        overrides = {one: calendar(name) for one, name in config.overrides.items()}
-        return cls(calendar(config.default), overrides)
+        overrides = {one: config.calendar(name) for one, name in config.overrides.items()}
+        return cls(config.calendar(config.default), overrides)
 
     def of(self, instrument: str) -> ExchangeCalendar:
-        """The calendar of `instrument`."""
-        return self.overrides.get(instrument, self.default)
+        """The calendar of `instrument`: by its name, else by the longest pattern that fits it."""
+        if instrument in self.overrides:
+            return self.overrides[instrument]
+        fitting = (one for one in self._patterns if fnmatchcase(instrument, one))
+        found = next(fitting, None)
+        return self.default if found is None else self.overrides[found]
+
+    @cached_property
+    def _patterns(self) -> tuple[str, ...]:
+        """Longest first; of equally long ones in the order of the alphabet."""
+        patterns = (one for one in self.overrides if any(sign in one for sign in "*?["))
+        return tuple(sorted(patterns, key=lambda one: (-len(one), one)))
 
     def grouped(self, instruments: Iterable[str | None]) -> dict[ExchangeCalendar, list[int]]:
         """The positions in `instruments` of those of each calendar; None has the default's."""

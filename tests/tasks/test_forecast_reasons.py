@@ -109,8 +109,9 @@ def test_without_a_decision_the_default_baseline_is_published(night: Night, tmp_
         ),
         (
             "PIG",
-            "stale: its newest bar is of 2024-05-07, 30 sessions before 2024-06-20; at most 5 are "
-            "allowed (targets.max_stale)",
+            "stale: its bars ended, the last bar is of 2024-05-07, 30 sessions before 2024-06-20. "
+            "Was it delisted or renamed? Its history is kept; to name it no more, leave it out of "
+            "the universe",
         ),
         ("YAK", "no bars known by 2024-06-20 21:00 UTC"),
     ],
