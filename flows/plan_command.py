@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
-from flows import console
+from flows import console, universe
 from flows.config import FleetcastConfig
 from flows.failures import Refused
 from flows.night import listed, plural
@@ -96,6 +96,9 @@ def find(config: FleetcastConfig, instrument: str | None, *, now: datetime) -> P
         day=None,
         scheduled=now,
     )
+    if instrument is None:
+        members = universe.forecast(config, store, names, moment.session, moment.as_of)
+        names = tuple(name for name in names if name in members)
     plans = plans_of(
         store,
         names,

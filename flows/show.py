@@ -21,6 +21,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from flows.quarantine_command import with_short_ids
 from tasks.discoveries import discoveries
 from tasks.live_scores import LIVE
 from tasks.report.run_view import view_run
@@ -63,7 +64,7 @@ _COLUMNS = {
         "target kind method baseline first last sessions instruments pairs backfilled skill "
         "backtest coverage level"
     ),
-    Shown.QUARANTINE: "source instrument session rule reason row known_at",
+    Shown.QUARANTINE: "id op source instrument session rule reason row known_at",
     Shown.RUNS: "run_id session as_of origin status made_at message",
     Shown.MODELS: (
         "instrument target kind refit_session cutoff status best_update early_stop_mse "
@@ -124,12 +125,16 @@ def select(
     if shown is Shown.LIVE:
         return _live(store, day, instruments)
     if instruments:
-        _check_instruments(store, shown, instruments)
+        if "instrument" not in DATASETS[shown].schema.names:
+            raise NothingToShowError(f"{shown} are not of one instrument: leave --instrument out.")
+        check_instruments(store, instruments)
     if shown is Shown.QUARANTINE:
-        as_of = None if day is None else _end_of(day)
+        as_of = None if day is None else end_of(day)
         rows = store.read(shown, as_of=as_of)
         if instruments:
             rows = rows.filter(pc.is_in(rows["instrument"], value_set=pa.array(instruments)))
+        if not everything:
+            rows = rows.filter(pc.not_equal(rows["op"], "release"))
     else:
         rows = store.read(shown, instruments=list(instruments) or None)
         if day is not None:
@@ -158,9 +163,13 @@ def _live(store: Store, day: date | None, instruments: Sequence[str]) -> pa.Tabl
     )
 
 
-def _check_instruments(store: Store, shown: Shown, instruments: Sequence[str]) -> None:
-    if "instrument" not in DATASETS[shown].schema.names:
-        raise NothingToShowError(f"{shown} are not of one instrument: leave --instrument out.")
+def check_instruments(store: Store, instruments: Sequence[str]) -> None:
+    """Refuses names that the store does not know.
+
+    Raises:
+        NothingToShowError: there is one; the message has a similar one.
+        StoreError: the store can't be read.
+    """
     known = {
         name
         for dataset in ("bars", "quarantine", "forecasts")
@@ -195,6 +204,8 @@ def as_table(shown: Shown, rows: pa.Table) -> Table:
     """The main columns, in a table for people."""
     if shown is Shown.COMPARISONS:
         rows = _pooled(rows)
+    if shown is Shown.QUARANTINE:
+        rows = with_short_ids(rows)
     table = Table(title=_title(shown, rows), title_justify="left", header_style="bold")
     if shown in _FIGURES:
         table.box, table.padding, table.show_edge = box.SIMPLE_HEAD, (0, 1, 0, 0), False
@@ -286,7 +297,8 @@ def _title(shown: Shown, rows: pa.Table) -> str:
     return title
 
 
-def _end_of(day: date) -> datetime:
+def end_of(day: date) -> datetime:
+    """The last instant of a day, UTC."""
     return datetime.combine(day, time(), tzinfo=UTC) + timedelta(days=1, microseconds=-1)
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Collection
 from datetime import UTC, datetime
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,7 +24,23 @@ CSV = "latest/forecasts.csv"
 _ORDER = ("instrument", "target", "kind", "lead", "forecast_id")
 
 
-def publish_latest(store: Store, forecasts: pa.Table) -> tuple[str, ...]:
+class Files(Protocol):
+    """Where the files lie: a store, or a place outside it."""
+
+    def exists(self, relative: str) -> bool:
+        """Whether there is such a file."""
+        ...
+
+    def read_file(self, relative: str) -> bytes:
+        """Its bytes."""
+        ...
+
+    def write_file(self, relative: str, data: bytes) -> str:
+        """Writes or replaces it at once, and says where it is."""
+        ...
+
+
+def publish_latest(store: Files, forecasts: pa.Table) -> tuple[str, ...]:
     """Replace the latest files with one run's forecasts, unless newer ones are there.
 
     Newer means a later `as_of`, or the same and made later; so a backfill of a past date, or a
@@ -70,7 +88,39 @@ def published_as_of(store: Store) -> datetime | None:
     return None if stamp is None else stamp[0]
 
 
-def _stamp(store: Store) -> tuple[datetime, datetime] | None:
+def published_instruments(store: Store) -> frozenset[str]:
+    """Whose forecasts the latest files hold."""
+    if _stamp(store) is None:
+        return frozenset()
+    rows = pq.read_table(io.BytesIO(store.read_file(PARQUET)), columns=["instrument"])
+    return frozenset(pc.unique(rows["instrument"]).to_pylist())
+
+
+def withdraw(store: Store, instruments: Collection[str]) -> bool:
+    """Takes the forecasts of `instruments` out of the latest files; whether there were any.
+
+    The Parquet file is replaced last: one that was stopped in between is done again.
+
+    Raises:
+        StoreError: The store can't be read or written.
+    """
+    stamp = _stamp(store)
+    if stamp is None:
+        return False
+    rows = pq.read_table(io.BytesIO(store.read_file(PARQUET)))
+    kept = rows.filter(
+        pc.invert(
+            pc.is_in(rows["instrument"], value_set=pa.array(sorted(instruments), pa.string()))
+        )
+    )
+    if kept.num_rows == rows.num_rows:
+        return False
+    store.write_file(CSV, _csv(kept))
+    store.write_file(PARQUET, _parquet(kept, stamp))
+    return True
+
+
+def _stamp(store: Files) -> tuple[datetime, datetime] | None:
     """The `as_of` and the last `made_at` of what is published.
 
     A file that is no Parquet, or none of ours, counts as nothing: it is replaced.
