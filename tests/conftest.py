@@ -2,7 +2,7 @@
 
 import os
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Before anything imports Keras: the reference backend, unless `make test-jax` asks for the other.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -17,4 +17,7 @@ os.environ.update(
 
 # Time is never asserted, and continuous integration tries the same examples each time.
 settings.register_profile("fleetcast", deadline=None, derandomize="CI" in os.environ)
+settings.register_profile(
+    "fuzz", deadline=None, max_examples=10_000, suppress_health_check=list(HealthCheck)
+)
 settings.load_profile("fleetcast")

@@ -16,9 +16,9 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_lists_every_target_and_is_what_make_alone_prints() -> None:
     text = (ROOT / "Makefile").read_text()
     (phony,) = re.findall(r"^\.PHONY: (.*)$", text, re.M)
-    targets = set(re.findall(r"^([a-z][a-z-]*):", text, re.M))
+    targets = set(re.findall(r"^([a-z][a-z0-9-]*):", text, re.M))
     printed = make("help").stdout
-    listed = re.findall(r"^  make ([a-z-]+) +\S", printed, re.M)
+    listed = re.findall(r"^  make ([a-z0-9-]+) +\S", printed, re.M)
     assert targets == set(phony.split()) == set(listed)
     assert len(listed) == len(set(listed))
     assert make().stdout == printed
@@ -36,7 +36,9 @@ def test_nightly_and_test_run_what_the_readme_promises() -> None:
     assert '.venv/bin/fleetcast nightly --store "./store"' in nightly
     assert "prepare_environment.py\n" in nightly
     test = make("--dry-run", "test", "ARGS=-x").stdout
-    assert ".venv/bin/python -m pytest -x" in test
+    assert (
+        ".venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -x" in test
+    )
     assert "prepare_environment.py --dev" in test
     on_jax = make("--dry-run", "test-jax", "ARGS=-x").stdout
     assert "KERAS_BACKEND=jax .venv-jax/bin/python -m pytest tests/lstm_models -x" in on_jax
