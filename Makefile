@@ -1,16 +1,18 @@
 # Everything a person types. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help nightly report bench bench-peers bench-scale bench-gpu bench-long-horizon quality test test-jax lint types contract check environment environment-dev environment-jax lock clean
+.PHONY: help nightly report bench bench-peers bench-scale bench-writers bench-gpu bench-ingest bench-backfill bench-long-horizon quality test test-jax test-s3 test-system fuzz lint types contract check environment environment-dev environment-jax lock clean
 
 STORE ?= ./store
 BIN := .venv/bin
+# A file's tests share fixtures, so a file stays with one process. Each holds up to 1.5 GiB.
+PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 PREPARE = python="$$(PYTHON='$(PYTHON)' sh deploy/setup/find-python.sh)" && \
 	"$$python" deploy/setup/prepare_environment.py
 
 help: ## List what make can do here
 	@echo "fleetcast: nightly forecasts for a whole universe of instruments"
 	@echo
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1#\2/p' $(MAKEFILE_LIST) | \
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1#\2/p' $(MAKEFILE_LIST) | \
 		while IFS='#' read -r name text; do printf '%-26s%s\n' "$$name" "$$text"; done
 	@echo
 	@echo "  STORE=./store           where nightly and report keep the data"
@@ -33,6 +35,15 @@ bench-peers: .venv-peers/installed ## Measure the fleet beside Keras, neuralfore
 bench-scale: environment ## Measure 20 to 5,000 networks: time, memory, checkpoints
 	$(BIN)/python -m benchmarks.scale $(ARGS)
 
+bench-writers: environment-dev ## Measure 8 writers of 250 commits each on one store
+	$(BIN)/python -m benchmarks.writers $(ARGS)
+
+bench-ingest: environment ## Measure ingest and reads of 5,000 instruments over 20 years
+	$(BIN)/python -m benchmarks.ingest $(ARGS)
+
+bench-backfill: environment ## Measure a backfill of 60 sessions, killed three times and not
+	$(BIN)/python -m benchmarks.backfill $(ARGS)
+
 bench-gpu: environment ## Measure a CUDA GPU beside one core of the CPU
 	$(BIN)/python -m benchmarks.gpu $(ARGS)
 
@@ -43,10 +54,20 @@ quality: .venv-quality/installed ## Measure how good the forecasts are: benchmar
 	.venv-quality/bin/python -m benchmarks.quality --write benchmarks/QUALITY.md $(ARGS)
 
 test: environment-dev ## Set up, run all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-jax: environment-jax ## Run the model tests on JAX, in .venv-jax
 	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest tests/lstm_models $(ARGS)
+
+fuzz: environment-dev ## Try 10,000 mutations of files and answers on every reader
+	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile fuzz $(PARALLEL) $(ARGS)
+
+test-s3: environment-dev ## Run the store and ingest tests on a real S3 API (moto's server)
+	FLEETCAST_TEST_S3=1 $(BIN)/python -m pytest tests/tasks/test_ingest*.py \
+		tests/tasks/test_store_replay.py tests/tasks/storage/test_s3.py $(ARGS)
+
+test-system: environment-dev ## Run the tests that need servers for minutes: Prefect, PostgreSQL
+	$(BIN)/python -m pytest tests/system -m system $(ARGS)
 
 lint: environment-dev ## Check style and formatting (ruff)
 	$(BIN)/ruff check

@@ -10,13 +10,15 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from flows.config import FleetcastConfig
 from flows.steps import Ingested
 from tasks.pooled_skill import pooled_skill
-from tasks.report.charts import data_uri
+from tasks.report.charts import data_uri, forecast_picture
+from tasks.report.live import skill_paths
 from tasks.report.page import run_picture
 from tasks.report.run_view import view_run
 from tasks.report.score_tables import method_name
 from tasks.report.topics import topic
 from tasks.runs import PinnedRun
 from tasks.store import Store
+from tasks.track_record import TrackRecord
 
 ROWS_SHOWN = 1000
 """Most instruments in a table; the rest is in the store."""
@@ -79,3 +81,36 @@ def scores_and_forecasts(config: FleetcastConfig, run: PinnedRun) -> None:
         key="forecasts",
         description=f"What is forecast from session {run.session} on.",
     )
+
+
+def track_record(record: TrackRecord) -> None:
+    """Skill and coverage by month, quarter or year of a backfill, and the picture of the skill."""
+    periods = [*((one.name, one.skills) for one in record.periods), ("all", record.whole)]
+    rows = [
+        {
+            "period": name,
+            "forecast": topic(one.target, one.kind).heading,
+            "method": method_name(one.method),
+            "skill": _rounded(one.skill),
+            "against": method_name(one.baseline),
+            "coverage": _rounded(one.coverage),
+            "aims at": one.level,
+            "sessions": one.sessions,
+            "pairs": one.pairs,
+        }
+        for name, skills in periods
+        for one in skills
+    ]
+    described = (
+        f"Skill and coverage of what has matured, by {record.grain} of the target session. Skill "
+        "is 1 - score / score of the default baseline on the same pairs."
+    )
+    create_table_artifact(rows[-ROWS_SHOWN:], key="track-record", description=described)
+    drawings = skill_paths(record.whole)
+    if drawings:
+        picture = data_uri(forecast_picture([[one] for one in drawings], "Skill over time"))
+        create_markdown_artifact(f"![Skill over time]({picture})", key="track-record-picture")
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

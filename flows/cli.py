@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from flows import console
+from flows import backfill_cli, console, curation_cli
+from flows.cli_options import (
+    Answer,
+    ConfigOption,
+    DebugOption,
+    StoreOption,
+    load_config,
+    open_store,
+)
 from flows.failures import Exit, Refused, answering
-
-if TYPE_CHECKING:
-    from flows.config import FleetcastConfig
-    from tasks.store import Store
 
 app = typer.Typer(
     name="fleetcast",
@@ -32,26 +36,8 @@ app = typer.Typer(
 )
 
 
-Shown = Literal["forecasts", "scores", "live", "quarantine", "runs", "models", "comparisons"]
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        metavar="FILE",
-        help="Configuration; without it ./fleetcast.toml if there is one, else the defaults.",
-    ),
-]
-StoreOption = Annotated[
-    str | None,
-    typer.Option("--store", metavar="URL", help="Store to use instead of the configured one."),
-]
-DebugOption = Annotated[
-    bool, typer.Option("--debug", help="Show the traceback of an error, and all logs.")
-]
-Answer = Annotated[
-    Literal["table", "json"], typer.Option("--format", help="How the answer is written.")
+Shown = Literal[
+    "forecasts", "scores", "live", "quarantine", "runs", "models", "comparisons", "revisions"
 ]
 
 
@@ -91,7 +77,7 @@ def nightly(
     The same night twice gives the same forecasts, and nothing twice.
     """
     with answering(console.messages(), debug=debug):
-        settings = _load(config, store)
+        settings = load_config(config, store)
         from flows.run_night import run_night
 
         partial = run_night(settings, _day(as_of), as_json=answer == "json", debug=debug)
@@ -103,17 +89,27 @@ def nightly(
 def ingest(
     *,
     config: ConfigOption = None,
+    instrument: Annotated[
+        list[str] | None,
+        typer.Option("--instrument", "-i", metavar="NAME", help="Only this one; may be repeated."),
+    ] = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Ask for the whole history again, whatever is stored."),
+    ] = False,
     store: StoreOption = None,
     answer: Answer = "table",
     debug: DebugOption = False,
 ) -> None:
     """Only bring the store up to date: new and changed bars, splits and dividends."""
     with answering(console.messages(), debug=debug):
-        settings = _load(config, store)
+        settings = load_config(config, store)
         from flows import ingest_command
 
-        _open(settings)
-        partial = ingest_command.run(settings, as_json=answer == "json")
+        open_store(settings)
+        partial = ingest_command.run(
+            settings, only=instrument or (), full=full, as_json=answer == "json"
+        )
     if partial:
         raise typer.Exit(Exit.PARTIAL)
 
@@ -121,6 +117,10 @@ def ingest(
 @app.command()
 def show(
     what: Annotated[Shown, typer.Argument(metavar="DATASET", help="What to show.")],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[INSTRUMENT]...", help="Only these; of revisions, which one."),
+    ] = None,
     *,
     as_of: Annotated[
         datetime | None,
@@ -128,7 +128,8 @@ def show(
             "--as-of",
             formats=["%Y-%m-%d"],
             metavar="DATE",
-            help="Only runs of sessions up to DATE; quarantine: what was known by its end, UTC.",
+            help="Only runs of sessions up to DATE; quarantine and revisions: what was known by "
+            "its end, UTC.",
         ),
     ] = None,
     instrument: Annotated[
@@ -137,7 +138,11 @@ def show(
     ] = None,
     everything: Annotated[
         bool,
-        typer.Option("--all", help="Of every night and every refit, not just the newest."),
+        typer.Option(
+            "--all",
+            help="Of every night and every refit, not just the newest; quarantine: also what was "
+            "released; revisions: every bar of a restated history.",
+        ),
     ] = False,
     answer: Annotated[
         Literal["table", "csv", "json"],
@@ -152,25 +157,37 @@ def show(
 ) -> None:
     """Show what the store holds. Nothing is changed."""
     with answering(console.messages(), debug=debug):
-        settings = _load(config, store)
+        settings = load_config(config, store)
         from flows import show as shows
 
-        opened = _open(settings, create=False)
+        opened = open_store(settings, create=False)
+        wanted = (*(names or ()), *(instrument or ()))
+        if what == "revisions":
+            from flows import revisions_command
+
+            revisions_command.run(
+                opened, wanted, day=_day(as_of), everything=everything, answer=answer
+            )
+            return
         rows = shows.select(
             opened,
             shows.Shown(what),
             day=_day(as_of),
-            instruments=tuple(instrument or ()),
+            instruments=wanted,
             everything=everything,
         )
         if rows.num_rows == 0:
             console.messages().print(
-                shows.why_empty(opened, shows.Shown(what), _day(as_of), tuple(instrument or ())),
+                shows.why_empty(opened, shows.Shown(what), _day(as_of), wanted),
                 markup=False,
                 soft_wrap=True,
             )
         if answer == "table":
             console.answers().print(shows.as_table(shows.Shown(what), rows))
+            if what == "quarantine":
+                from flows import quarantine_command
+
+                quarantine_command.advise(rows)
         else:
             written = shows.as_csv(rows) if answer == "csv" else shows.as_json(rows) + "\n"
             typer.echo(written, nl=False)
@@ -193,10 +210,37 @@ def plan(
     Of the bars that the store holds; without any, of the calendar's sessions.
     """
     with answering(console.messages(), debug=debug):
-        settings = _load(config, store)
+        settings = load_config(config, store)
         from flows import plan_command
 
         plan_command.run(settings, instrument, as_json=answer == "json")
+
+
+@app.command()
+def compact(
+    dataset: Annotated[
+        str | None, typer.Argument(metavar="[DATASET]", help="Only this one; without it all.")
+    ] = None,
+    *,
+    config: ConfigOption = None,
+    store: StoreOption = None,
+    answer: Answer = "table",
+    debug: DebugOption = False,
+) -> None:
+    """Merge the store's small files, so that reads stay quick. Changes no row.
+
+    Other commands may run meanwhile. Once a week is often enough.
+    """
+    with answering(console.messages(), debug=debug):
+        settings = load_config(config, store)
+        from flows import compact_command
+
+        compact_command.run(open_store(settings, create=False), dataset, as_json=answer == "json")
+
+
+app.command()(backfill_cli.backfill)
+app.command()(curation_cli.quarantine)
+app.command()(curation_cli.erase)
 
 
 @app.command()
@@ -211,13 +255,42 @@ def report(
 ) -> None:
     """Write the report page again, from what the store holds, and say where it is."""
     with answering(console.messages(), debug=debug):
-        settings = _load(config, store)
+        settings = load_config(config, store)
         from tasks.report.page import write_report
 
         try:
-            typer.echo(write_report(_open(settings, create=False), run_id=run))
+            typer.echo(write_report(open_store(settings, create=False), run_id=run))
         except LookupError as error:
             raise Refused(str(error)) from None
+
+
+@app.command()
+def publish(
+    *,
+    migrate: Annotated[
+        bool,
+        typer.Option(
+            "--migrate",
+            help="Only make the database's tables, or bring them up to date, as publish.sql.owner.",
+        ),
+    ] = False,
+    config: ConfigOption = None,
+    store: StoreOption = None,
+    answer: Answer = "table",
+    debug: DebugOption = False,
+) -> None:
+    """Deliver now what is still due to the sinks outside, instead of with the next night."""
+    with answering(console.messages(), debug=debug):
+        settings = load_config(config, store)
+        from flows import publish_command
+
+        if migrate:
+            publish_command.migrate(settings)
+            return
+        opened = open_store(settings, create=False)
+        partial = publish_command.run(settings, opened, as_json=answer == "json")
+    if partial:
+        raise typer.Exit(Exit.PARTIAL)
 
 
 @app.command()
@@ -236,6 +309,32 @@ def init(
 
 
 @app.command()
+def up(
+    *,
+    host: Annotated[
+        str, typer.Option("--host", help="Address that the server listens at.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=1, max=65535, help="Port that the server listens at.")
+    ] = 4200,
+    once: Annotated[
+        bool, typer.Option("--once", help="Run one night at once, and end when it is over.")
+    ] = False,
+    config: ConfigOption = None,
+    store: StoreOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """See it live: server, workers and deployments on this machine, until Ctrl-C."""
+    with answering(console.messages(), debug=debug):
+        settings = load_config(config, store)
+        from flows import up as live
+
+        failed = live.run(settings, host=host, port=port, once=once)
+    if failed:
+        raise typer.Exit(Exit.FAILED)
+
+
+@app.command()
 def doctor(
     *,
     config: ConfigOption = None,
@@ -245,7 +344,7 @@ def doctor(
 ) -> None:
     """Say what works on this machine: versions, store, disk, GPU, Prefect. Takes half a minute."""
     with answering(console.messages(), debug=debug):
-        settings = _load(config, store)
+        settings = load_config(config, store)
         from flows import doctor_command
 
         well = doctor_command.run(settings, as_json=answer == "json")
@@ -256,22 +355,6 @@ def doctor(
 def main() -> None:
     """The console script."""
     app()
-
-
-def _load(config: Path | None, store: str | None) -> FleetcastConfig:
-    from flows.config import load, with_store
-
-    return with_store(load(config), store)
-
-
-def _open(config: FleetcastConfig, *, create: bool = True) -> Store:
-    """The store; one that can't be used is refused before any work."""
-    from tasks.store import Store, StoreError
-
-    try:
-        return Store.open(config.store.url, create=create)
-    except StoreError as error:
-        raise Refused(str(error)) from error
 
 
 def _version() -> str:

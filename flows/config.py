@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from flows.compute import ComputeConfig
 from flows.config_errors import ConfigError, explain
 from flows.config_fields import suggestion
 from flows.cron import parse_cron
@@ -28,6 +29,8 @@ from tasks.settings import (
     TargetsConfig,
     TrainingConfig,
 )
+from tasks.sinks.config import FolderSinkConfig, SqlSinkConfig, WebhookSinkConfig
+from tasks.sources import SourceError, check_source_name
 from tasks.sources.config import OPERATIONAL, SourceConfig
 
 DEFAULT_FILE = Path("fleetcast.toml")
@@ -53,6 +56,15 @@ class UniverseConfig(_Frozen):
         "belongs from which session to which one (empty: still). A run is about the members of "
         "its session.",
     )
+
+    @model_validator(mode="after")
+    def _said_once(self) -> Self:
+        if self.instruments and self.membership is not None:
+            raise ValueError(
+                "instruments and membership are both stated: a membership file says by itself who "
+                "belongs. Leave one of them out"
+            )
+        return self
 
     @field_validator("instruments")
     @classmethod
@@ -87,6 +99,14 @@ class PublishConfig(_Frozen):
         default=True, description="Replace latest/forecasts.parquet and .csv in the store."
     )
     report: bool = Field(default=True, description="Write the report, one self-contained page.")
+    sql: SqlSinkConfig = SqlSinkConfig()
+    folder: FolderSinkConfig = FolderSinkConfig()
+    webhook: WebhookSinkConfig = WebhookSinkConfig()
+
+    @property
+    def outside(self) -> bool:
+        """Whether forecasts go anywhere outside the store."""
+        return any(sink.url is not None for sink in (self.sql, self.folder, self.webhook))
 
 
 class ScheduleConfig(_Frozen):
@@ -99,6 +119,13 @@ class ScheduleConfig(_Frozen):
     )
     timezone: str = Field(
         default="America/New_York", description="IANA name of the time zone that cron is read in."
+    )
+    catch_up: int = Field(
+        default=5,
+        ge=0,
+        le=60,
+        description="Most sessions that earlier nights missed and a deployed night does first, the "
+        "newest ones, oldest first.",
     )
 
     @field_validator("cron")
@@ -157,6 +184,7 @@ class FleetcastConfig(_Frozen):
     validation: ValidationConfig = ValidationConfig()
     publish: PublishConfig = PublishConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    compute: ComputeConfig = ComputeConfig()
     prefect: PrefectConfig = PrefectConfig()
 
     @model_validator(mode="after")
@@ -197,6 +225,8 @@ class FleetcastConfig(_Frozen):
             },
         )
         decisive["universe"]["instruments"] = sorted(decisive["universe"]["instruments"])
+        # Who belongs is data, like bars: what decides is whether it is asked, not the file's place.
+        decisive["universe"]["membership"] = self.universe.membership is not None
         del decisive["training"]["processes"]
         for field in OPERATIONAL:
             del decisive["source"][field]
@@ -235,9 +265,13 @@ def check(values: object, source: str) -> FleetcastConfig:
     """
     try:
         # As JSON: strict about types ("5" is no number), while a list may still be a tuple.
-        return FleetcastConfig.model_validate_json(json.dumps(values, default=str), strict=True)
+        config = FleetcastConfig.model_validate_json(json.dumps(values, default=str), strict=True)
+        check_source_name(config.source.name)
     except ValidationError as error:
         raise explain(error, FleetcastConfig, source) from None
+    except SourceError as error:
+        raise ConfigError(f"{source}: source.name: {error}") from None
+    return config
 
 
 def with_store(config: FleetcastConfig, url: str | None) -> FleetcastConfig:

@@ -100,7 +100,7 @@ def _allowed(field: ConfigField) -> str:
 
 
 def _comment(text: str) -> str:
-    return "".join(f"# {line}\n" for line in wrap(text, _WIDTH))
+    return "".join(f"# {line}\n" for line in wrap(text, _WIDTH, break_on_hyphens=False))
 
 
 if __name__ == "__main__":

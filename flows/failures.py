@@ -67,6 +67,7 @@ _REFUSALS = frozenset(
     {
         "ConfigError",
         "DamagedError",
+        "MembershipError",
         "NothingToShowError",
         "Refused",
         "RunError",

@@ -9,7 +9,9 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
+from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from flows import console, steps
 from flows.config import FleetcastConfig
@@ -23,7 +25,9 @@ from tasks.store import Store
 ROWS_SHOWN = 60
 """Most instruments in the table; JSON has all of them."""
 
-_COLUMNS = ("new", "changed", "unchanged", "retracted", "quarantined", "flagged", "missing")
+_COLUMNS = ("new", "changed", "retracted", "quarantined", "flagged", "missing")
+"""Counts of the table; what is unchanged is in the line below it, for all together."""
+_ALWAYS = ("new", "quarantined")
 _ADD_UP = ("new", "changed", "unchanged", "quarantined")
 
 
@@ -61,7 +65,9 @@ def run(
         return bool(ingested.problems)
     report = ingested.report
     if report is not None:
-        out.print(_table(report, str(ingested.counts)))
+        out.print(f"Ingest: {ingested.counts}", style="italic", markup=False, soft_wrap=True)
+        if report.instruments:
+            out.print(as_table(report))
         if len(report.instruments) > ROWS_SHOWN:
             left = len(report.instruments) - ROWS_SHOWN
             out.print(f"and {left:,} instruments more; --format json has all", style="dim")
@@ -77,16 +83,21 @@ def run(
     return bool(ingested.problems)
 
 
-def _table(report: IngestReport, title: str) -> Table:
-    table = Table(title=f"Ingest: {title}", title_justify="left", header_style="bold")
-    table.add_column("instrument")
-    for name in _COLUMNS:
-        table.add_column(name, justify="right")
-    table.add_column("sessions")
-    for one in sorted(sorted(report.instruments, key=_quiet)[:ROWS_SHOWN], key=_name):
-        counts = (f"{getattr(one, name):,}" for name in _COLUMNS)
-        known = "–" if one.first_session is None else f"{one.first_session} to {one.last_session}"
-        table.add_row(one.instrument, *counts, known)
+def as_table(report: IngestReport) -> Table:
+    """Those with something to look at go first; a count that is zero for all has no column."""
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False, header_style="bold")
+    columns = [
+        name
+        for name in _COLUMNS
+        if name in _ALWAYS or any(getattr(one, name) for one in report.instruments)
+    ]
+    table.add_column("instrument", overflow="fold")
+    for name in (*columns, "first", "last"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in sorted(report.instruments, key=_quiet)[:ROWS_SHOWN]:
+        counts = (f"{getattr(one, name):,}" for name in columns)
+        ends = ("–" if day is None else f"{day}" for day in (one.first_session, one.last_session))
+        table.add_row(Text(one.instrument), *counts, *ends)
     return table
 
 
@@ -94,10 +105,6 @@ def _quiet(one: InstrumentCounts) -> tuple[bool, str]:
     """Those with something to look at go first."""
     told = one.changed + one.retracted + one.quarantined + one.flagged + one.missing
     return not told, one.instrument
-
-
-def _name(one: InstrumentCounts) -> str:
-    return one.instrument
 
 
 def _closing(report: IngestReport) -> str:

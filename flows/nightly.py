@@ -6,6 +6,7 @@ Owns the order of steps and what people see of them in Prefect. Never touches a 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -13,10 +14,12 @@ from prefect import flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.futures import PrefectFuture
+from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import artifacts, steps, workers
-from flows.config import FleetcastConfig
+from flows import artifacts, remote_training, steps, workers
+from flows.compute import refuse_unshared
+from flows.config import FleetcastConfig, load
 from flows.night import Clock, Missing, Night, listed, plural
 from flows.progress import display, from_children
 from tasks.forecast import ForecastResult
@@ -24,6 +27,7 @@ from tasks.gate import Decision
 from tasks.matured import Matured
 from tasks.runs import PinnedRun
 from tasks.shards import ShardRequest
+from tasks.sinks.outside import SinkOutcome
 from tasks.train import Model, TrainResult
 
 SHARDS_AT_ONCE = 8
@@ -40,10 +44,15 @@ def ingest_bars(config: FleetcastConfig) -> steps.Ingested:
 
 @task(name="pin", task_run_name="pin", cache_policy=NO_CACHE)
 def pin_run(
-    config: FleetcastConfig, instruments: tuple[str, ...], day: date | None, scheduled: datetime
+    config: FleetcastConfig,
+    instruments: tuple[str, ...],
+    day: date | None,
+    scheduled: datetime,
+    *,
+    missed: bool = False,
 ) -> PinnedRun:
     """Fix the session, the knowledge time and the shards."""
-    return steps.pin_run(config, instruments, day, scheduled)
+    return steps.pin_run(config, instruments, day, scheduled, missed=missed)
 
 
 @task(name="score", task_run_name="score", cache_policy=NO_CACHE)
@@ -53,9 +62,16 @@ def score(request: ShardRequest) -> Matured:
 
 
 @task(name="train", task_run_name="train-{request.shard.name}", cache_policy=NO_CACHE)
-def train_shard(request: ShardRequest) -> TrainResult:
-    """Train what is due in one shard."""
-    return steps.train(request)
+def train_shard(
+    config: FleetcastConfig, request: ShardRequest, piece: str | None = None
+) -> TrainResult:
+    """Train what is due in one shard: here, or wherever `compute.train` says.
+
+    With a `piece`, its progress is shown as that of this piece of the training.
+    """
+    if config.compute.deployment is not None:
+        return remote_training.train(config, request)
+    return steps.train(request, piece)
 
 
 @task(name="gate", task_run_name="gate", cache_policy=NO_CACHE)
@@ -78,6 +94,12 @@ def publish(config: FleetcastConfig, run: PinnedRun) -> tuple[str, ...]:
     return steps.publish(config, run)
 
 
+@task(name="publish-outside", task_run_name="publish-outside", cache_policy=NO_CACHE)
+def publish_outside(config: FleetcastConfig, run: PinnedRun) -> tuple[SinkOutcome, ...]:
+    """Deliver the forecasts to every sink, and what it missed on earlier nights."""
+    return steps.publish_outside(config, run)
+
+
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE)
 def report(config: FleetcastConfig, run: PinnedRun) -> str | None:
     """Write the report, and show scores and forecasts in Prefect."""
@@ -96,32 +118,67 @@ def _run_name() -> str:
     flow_run_name=_run_name,
     task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE),  # type: ignore[arg-type]
 )
-def nightly(as_of: date | None = None, config: FleetcastConfig | None = None) -> Night:
+def nightly(
+    as_of: date | None = None, config: FleetcastConfig | None = None, *, catch_up: bool = False
+) -> Night:
     """Ingest, score what matured, train where due, decide, forecast, publish: one night.
 
     Args:
         as_of: The date whose last session is forecast from, as it was known then; without it the
             last session published before the scheduled start.
-        config: What to do, and where; without it every default holds.
+        config: What to do, and where; without it the worker's fleetcast.toml holds, and without
+            that every default.
+        catch_up: What a schedule wants: first the sessions that earlier nights missed, and nothing
+            where no session is new.
     """
-    config = config or FleetcastConfig()
-    clock = Clock(get_run_logger().info)
+    config = config or load()
+    refuse_unshared(config)
+    remote_training.refuse_unknown(config)
+    log = get_run_logger()
+    missed: tuple[date, ...] = ()
+    problems: list[str] = []
+    if catch_up and as_of is None and (plan := steps.agenda(config, _scheduled())) is not None:
+        if not plan.news:
+            _rename(f"nightly-{plan.session}-again")
+            told = f"No session is newer than {plan.session}, which is done."
+            return Completed(message=told)  # type: ignore[return-value] # Prefect takes a state
+        missed = plan.missed
+        problems += steps.left_out(plan)
     with workers.running(config.training.processes, from_children(display())):
+        clock = Clock(log.info)
         with clock.part("ingest", "Ingest") as notes:
             ingested = ingest_bars(config)
             notes.append(str(ingested.counts))
-        with clock.part("pin", "Pin the run") as notes:
-            run = pin_run(config, ingested.instruments, as_of, _scheduled())
+        for day in missed:
+            try:
+                _one(config, ingested, day, Clock(log.info), missed=True)
+            except Exception as error:  # noqa: BLE001 - tonight does not wait for another session
+                problems.append(steps.failed(f"session {day} could not be caught up", error))
+                log.warning(problems[-1])
+        night = _one(config, ingested, as_of, clock)
+    return replace(night, problems=(*problems, *night.problems))
+
+
+def _one(
+    config: FleetcastConfig,
+    ingested: steps.Ingested,
+    day: date | None,
+    clock: Clock,
+    *,
+    missed: bool = False,
+) -> Night:
+    """One session's night after the ingest, as a pinned run of its own."""
+    with clock.part("pin", "Pin the run") as notes:
+        run = pin_run(config, ingested.instruments, day, _scheduled(), missed=missed)
+        if not missed:
             _rename(f"nightly-{run.session}")
-            notes.append(
-                f"session {run.session}, {plural(len(ingested.instruments), 'instrument')}"
-            )
-        try:
-            night = _night(config, run, ingested, clock)
-        except BaseException as error:
-            steps.close_run(config, run, failure=steps.failed("broken off", error))
-            raise
-    return night
+        count = sum(len(names) for names in run.shards.values())
+        notes.append(f"session {run.session}, {plural(count, 'instrument')}")
+    try:
+        return _night(config, run, ingested, clock)
+    except BaseException as error:
+        steps.close_run(config, run, failure=steps.failed("broken off", error))
+        raise
 
 
 def _night(
@@ -138,7 +195,7 @@ def _night(
     if not repeated:
         requests = steps.requests_of(config, run)
         with clock.part("score", "Score what matured") as notes:
-            scored = _outcome(score.submit(requests[0]))
+            scored = outcome(score.submit(requests[0]))
             if isinstance(scored, BaseException):
                 broken.append(steps.failed("scoring what matured failed", scored))
             else:
@@ -147,7 +204,7 @@ def _night(
                 if scored.waiting:
                     notes.append(f"{scored.waiting:,} still without a bar")
         with clock.part("train", "Train") as notes:
-            models, trained, failures = _train(requests)
+            models, trained, failures = _train(config, requests)
             broken += failures
             fitted = plural(sum(result.trained for result in trained), "model")
             seconds = sum(result.seconds for result in trained)
@@ -168,6 +225,9 @@ def _night(
             notes.append(listed([path.rpartition("/")[2] for path in published]) or "nothing newer")
     with clock.part("report", "Report"):
         page = report(config, run)
+    if config.publish.outside:
+        with clock.part("sinks", "Publish outside") as notes:
+            problems += outside(publish_outside.submit(config, run), notes)
     steps.close_run(config, run, remark="; ".join(broken) or None)
     return Night(
         run_id=run.run_id,
@@ -176,7 +236,7 @@ def _night(
         origin=run.origin,
         repeated=repeated,
         counts=ingested.counts,
-        instruments=ingested.instruments,
+        instruments=tuple(sorted(name for names in run.shards.values() for name in names)),
         matured=matured,
         trained=sum(result.trained for result in trained),
         forecasts=steps.forecast_count(config, run),
@@ -191,17 +251,18 @@ def _night(
 
 
 def _train(
+    config: FleetcastConfig,
     requests: Sequence[ShardRequest],
 ) -> tuple[dict[str, tuple[Model, ...]], list[TrainResult], list[str]]:
     """The models of every shard; where training failed, stand-ins that say so."""
     display().expect("train", len(requests))
-    futures = {request.shard.name: train_shard.submit(request) for request in requests}
+    futures = {request.shard.name: train_shard.submit(config, request) for request in requests}
     models: dict[str, tuple[Model, ...]] = {}
     results: list[TrainResult] = []
     failures: list[str] = []
     for request in requests:
         name = request.shard.name
-        result = _outcome(futures[name])
+        result = outcome(futures[name])
         if isinstance(result, BaseException):
             reason = steps.failed(f"training of {name} failed", result)
             failures.append(f"{reason} ({listed(request.shard.instruments)})")
@@ -228,20 +289,36 @@ def _forecast(
     failures: list[str] = []
     for request in requests:
         name = request.shard.name
-        result = _outcome(futures[name])
+        result = outcome(futures[name])
         if isinstance(result, BaseException):
             reason = steps.failed(f"forecasting {name} failed", result)
             failures.append(reason)
             missing += steps.not_forecast(request, reason)
         else:
             results.append(result)
-            missing += [
-                Missing(m.instrument, m.target, m.reason, m.kind) for m in result.not_forecast
-            ]
+            missing += missing_of(result)
     return results, missing, failures
 
 
-def _outcome(future: PrefectFuture[Any]) -> Any:  # noqa: ANN401 - the task's result or its exception
+def missing_of(result: ForecastResult) -> tuple[Missing, ...]:
+    """What a shard could not forecast, and why."""
+    return tuple(Missing(m.instrument, m.target, m.reason, m.kind) for m in result.not_forecast)
+
+
+def outside(future: PrefectFuture[Any], notes: list[str]) -> tuple[str, ...]:
+    """What went wrong outside: what it was is written down, and the next run catches it up."""
+    outcomes = outcome(future)
+    if isinstance(outcomes, BaseException):
+        return (steps.failed("publishing outside failed", outcomes),)
+    notes += [
+        f"{one.sink}: {plural(len(one.delivered), 'night')} delivered"
+        + (f", {len(one.waiting)} waiting" if one.waiting else "")
+        for one in outcomes
+    ]
+    return steps.sink_problems(outcomes)
+
+
+def outcome(future: PrefectFuture[Any]) -> Any:  # noqa: ANN401 - the task's result or its exception
     """What a task returned or raised: a shard that fails does not stop the night."""
     return future.result(raise_on_failure=False)
 

@@ -10,6 +10,7 @@ from datetime import date
 from typing import Any, Literal
 
 import typer
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -89,6 +90,7 @@ def as_table(found: Revisions) -> Table:
     """A line for each change of a number, and for each restatement."""
     title = f"revisions of {found.instrument}: {found.rows.num_rows:,}"
     table = Table(title=title, title_justify="left", header_style="bold")
+    table.box, table.padding, table.show_edge = box.SIMPLE_HEAD, (0, 1, 0, 0), False
     for name in ("known at", "change", "session", "field"):
         table.add_column(name, overflow="fold")
     for name in ("old", "new", "change by"):

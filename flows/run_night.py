@@ -11,11 +11,14 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from flows import console, prefect_home, workers
+from flows.compute import refuse_unshared
 from flows.config import FleetcastConfig
 from flows.failures import Refused
 from flows.night import Clock
 from flows.progress import from_children, showing
+from flows.secrets import no_key_needed
 from tasks import runs
+from tasks.members import read_membership
 from tasks.sessions import Calendars, ExchangeCalendar
 from tasks.sources import Source, open_source
 from tasks.store import Store, StoreError
@@ -39,21 +42,27 @@ def run_night(
         debug: let Prefect write its log to the terminal.
 
     Raises:
-        Refused: the store can't be used.
-        RunError: `day` lies in the future.
+        Refused: the store can't be used, or not where `compute.train` trains.
+        RunError: `day` lies in the future, or before the first bar of the store.
+        MembershipError: the membership file can't be used.
         SourceError: the source can't be used.
         PrefectServerError: Prefect can't be reached.
     """
+    refuse_unshared(config)
     try:
         store = Store.open(config.store.url)
     except StoreError as error:
         raise Refused(str(error)) from error
-    source, calendar = open_source(config.source), Calendars.load(config.calendar).default
+    with no_key_needed(config.source):
+        source = open_source(config.source)
+    calendar = Calendars.load(config.calendar).default
+    stored = runs.stored_sessions(store)
+    _look_first(config, source, fresh=stored is None)
     if day is not None:  # a date in the future can be refused before any bar is known
         runs.resolve(
             calendar=calendar,
             lag=source.lag,
-            bars=(date.min, date.max),
+            bars=stored or (date.min, date.max),
             archive=False,
             day=day,
             scheduled=datetime.now(UTC),
@@ -69,6 +78,18 @@ def run_night(
             night = _flow(config, day, prefect)
         _show(night, store, prefect, as_json=as_json)
     return night.partial
+
+
+def _look_first(config: FleetcastConfig, source: Source, *, fresh: bool) -> None:
+    """Refuses, before ten seconds of starting, what the ingest would refuse.
+
+    A source is asked what it has only while the store is `fresh`, since later a night goes on with
+    earlier bars; and not over a network, which may need a key.
+    """
+    if config.universe.membership is not None:
+        read_membership(config.universe.membership)
+    if fresh and not source.incremental:
+        source.instruments()
 
 
 def _flow(config: FleetcastConfig, day: date | None, prefect: prefect_home.Prefect) -> Night:

@@ -9,11 +9,12 @@ import csv
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -64,7 +65,7 @@ _COLUMNS = {
         "target kind method baseline first last sessions instruments pairs backfilled skill "
         "backtest coverage level"
     ),
-    Shown.QUARANTINE: "id op source instrument session rule reason row known_at",
+    Shown.QUARANTINE: "id op instrument session rule reason",
     Shown.RUNS: "run_id session as_of origin status made_at message",
     Shown.MODELS: (
         "instrument target kind refit_session cutoff status best_update early_stop_mse "
@@ -96,8 +97,14 @@ _DECIMALS = {"skill": 4, "backtest": 4, "dm_t": 2} | dict.fromkeys(
 )
 """Of figures in the table; others have four digits."""
 
-_FIGURES = frozenset([Shown.SCORES, Shown.LIVE, Shown.COMPARISONS])
-"""What is mostly numbers: no lines between its columns, which there are many of."""
+_NARROW = frozenset([Shown.SCORES, Shown.LIVE, Shown.COMPARISONS, Shown.QUARANTINE])
+"""What has many columns, or long words: no lines between them."""
+
+QUARANTINE_SHOWN = 100
+"""Most rows of the quarantine in the table; CSV and JSON have all of them."""
+
+_LEFT_SHOWN = 5
+"""Of how many instruments and rules it is said how many rows the table leaves out."""
 
 
 def select(
@@ -204,10 +211,14 @@ def as_table(shown: Shown, rows: pa.Table) -> Table:
     """The main columns, in a table for people."""
     if shown is Shown.COMPARISONS:
         rows = _pooled(rows)
+    title = _title(shown, rows)
     if shown is Shown.QUARANTINE:
-        rows = with_short_ids(rows)
-    table = Table(title=_title(shown, rows), title_justify="left", header_style="bold")
-    if shown in _FIGURES:
+        rows, left = _rarest(with_short_ids(rows))
+    table = Table(title=title, title_justify="left", header_style="bold", caption_justify="left")
+    if shown is Shown.QUARANTINE and left:
+        told = ", ".join(f"{count:,} of {name} by {rule}" for (name, rule), count in left)
+        table.caption = Text(f"and {told}; all with --format csv or json")
+    if shown in _NARROW:
         table.box, table.padding, table.show_edge = box.SIMPLE_HEAD, (0, 1, 0, 0), False
     names = [
         name
@@ -217,10 +228,43 @@ def as_table(shown: Shown, rows: pa.Table) -> Table:
     ]
     for name in names:
         number = pa.types.is_floating(rows[name].type) or pa.types.is_integer(rows[name].type)
-        table.add_column(name, justify="right" if number else "left", overflow="fold")
-    for row in rows.select(names).to_pylist():
-        table.add_row(*(Text(_cell(value, name)) for name, value in row.items()))
+        whole = shown is Shown.QUARANTINE and name in ("id", "op", "session", "rule")
+        justify: Literal["left", "right"] = "right" if number else "left"
+        most = 16 if shown is Shown.QUARANTINE and name == "instrument" else None
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=whole, max_width=most)
+    for row in rows.to_pylist():
+        cells = {name: Text(_cell(row[name], name)) for name in names}
+        if shown is Shown.QUARANTINE:
+            cells["reason"].append(f"\n{_as_it_came(row['row'])}", style="dim")
+        table.add_row(*cells.values())
     return table
+
+
+def _rarest(rows: pa.Table) -> tuple[pa.Table, list[tuple[tuple[str, str], int]]]:
+    """As many rows as are shown, and how many are left out, by instrument and rule.
+
+    Where some must be left out, those of which there are many: one cause holds them all.
+    """
+    if rows.num_rows <= QUARANTINE_SHOWN:
+        return rows, []
+    names = (_cell(name) for name in rows["instrument"].to_pylist())
+    keys = list(zip(names, rows["rule"].to_pylist(), strict=True))
+    many = Counter(keys)
+    order = sorted(range(len(keys)), key=lambda place: many[keys[place]])
+    kept = sorted(order[:QUARANTINE_SHOWN])
+    left = many - Counter(keys[place] for place in kept)
+    return rows.take(kept), left.most_common(_LEFT_SHOWN)
+
+
+def _as_it_came(row: str) -> str:
+    """The values of a row in quarantine, without their columns' names; what is no object, whole."""
+    try:
+        values = json.loads(row)
+    except ValueError:
+        return row
+    if not isinstance(values, dict):
+        return row
+    return " ".join(str(one) for one in values.values() if one not in (None, ""))
 
 
 def _pooled(rows: pa.Table) -> pa.Table:
@@ -292,6 +336,8 @@ def _title(shown: Shown, rows: pa.Table) -> str:
         instants = pc.unique(rows["as_of"])
         if len(instants) == 1:
             title += f", as of {_cell(instants[0].as_py())}"
+    if shown is Shown.QUARANTINE and rows.num_rows > QUARANTINE_SHOWN:
+        title += f", {QUARANTINE_SHOWN} of them shown, of the rarest kinds"
     if "better" in rows.column_names:
         title += ", pooled over instruments; of each with --instrument, or --format json"
     return title

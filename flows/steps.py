@@ -6,21 +6,28 @@ Owns the wiring of configuration to `tasks`. Never touches Prefect: `flows.night
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from flows import workers
+from flows import universe, workers
 from flows.config import FleetcastConfig
 from flows.failures import describe
 from flows.night import Counts, Missing
+from flows.progress import display
 from flows.redaction import without_secrets
+from flows.secrets import key_of, no_key_needed
 from tasks import runs
 from tasks.decisions import decide_and_score
 from tasks.forecast import ForecastResult, forecast_shard
 from tasks.gate import Decision
 from tasks.ingest import IngestReport, ingest
+from tasks.last_good import last_good_models, stand_in
+from tasks.live_schedule import Agenda
+from tasks.live_schedule import agenda as plan_sessions
 from tasks.market import market_sample
 from tasks.matured import Matured, score_matured
 from tasks.run_forecasts import forecasts_of, lacking
@@ -28,8 +35,11 @@ from tasks.runs import PinnedRun
 from tasks.sessions import Calendars
 from tasks.shards import Shard, ShardRequest, plan_shards
 from tasks.sources import SourceError, open_source
-from tasks.store import Store
-from tasks.train import Model, TrainResult, train_shard
+from tasks.store import Store, StoreError
+from tasks.train import Model, TrainResult, train_shard, trained_shard
+
+if TYPE_CHECKING:
+    from tasks.sinks.outside import SinkOutcome
 
 
 @dataclass(frozen=True)
@@ -45,42 +55,50 @@ class Ingested:
         """Rows over all instruments."""
         if self.report is None:
             return Counts()
-        of = self.report.instruments
-        return Counts(
-            new=sum(one.new for one in of),
-            changed=sum(one.changed for one in of),
-            unchanged=sum(one.unchanged for one in of),
-            retracted=sum(one.retracted for one in of),
-            quarantined=sum(one.quarantined for one in of) + self.report.unattributed,
-        )
+        return Counts(**{one.name: getattr(self.report, one.name) for one in fields(Counts)})
 
 
-def ingest_bars(config: FleetcastConfig) -> Ingested:
+def ingest_bars(
+    config: FleetcastConfig, *, only: Sequence[str] = (), full: bool = False
+) -> Ingested:
     """Brings the store up to date with the source.
 
     A source that gives nothing does not stop the night while the store holds earlier bars.
+
+    Args:
+        config: what to do, and where.
+        only: of these instruments; none: of the universe.
+        full: ask for everything again, whatever is stored.
 
     Raises:
         SourceError: the source gives nothing, and neither does the store.
         StoreError: the store can't be read or written.
     """
-    store, source = Store.open(config.store.url), open_source(config.source)
+    store = Store.open(config.store.url)
     try:
-        instruments = config.universe.instruments or source.instruments()
-        report = ingest(
-            store,
-            source,
-            instruments=instruments,
-            calendars=Calendars.load(config.calendar),
-            now=datetime.now(UTC),
-            validation=config.validation,
-        )
+        with key_of(config.source):
+            source = open_source(config.source)
+            instruments, notes = universe.asked(config, store, source, datetime.now(UTC))
+            report = ingest(
+                store,
+                source,
+                instruments=only or instruments,
+                calendars=Calendars.load(config.calendar),
+                now=datetime.now(UTC),
+                validation=config.validation,
+                start=config.source.start,
+                overlap_sessions=config.source.overlap_sessions,
+                full=full,
+                progress=partial(display().advance, "ingest"),
+                redact=without_secrets,
+            )
     except SourceError as error:
         known = _known(store, config)
         if not known:
             raise
-        return Ingested(known, None, (f"the source gave nothing, earlier bars are used: {error}",))
-    return Ingested(tuple(sorted(instruments)), report, _problems(report))
+        why = without_secrets(str(error))
+        return Ingested(known, None, (f"the source gave nothing, earlier bars are used: {why}",))
+    return Ingested(tuple(sorted(only or instruments)), report, (*notes, *_problems(report)))
 
 
 def _known(store: Store, config: FleetcastConfig) -> tuple[str, ...]:
@@ -88,20 +106,60 @@ def _known(store: Store, config: FleetcastConfig) -> tuple[str, ...]:
     bars = store.read("bars", columns=["instrument", "source"])
     of_source = bars.filter(pc.equal(bars["source"], config.source.name))
     known = set(pc.unique(of_source["instrument"]).to_pylist())
-    wanted = config.universe.instruments or tuple(known)
-    return tuple(sorted(wanted)) if known & set(wanted) else ()
+    return universe.known(config, store, known)
+
+
+def agenda(config: FleetcastConfig, scheduled: datetime) -> Agenda | None:
+    """What there is to do at a scheduled start, see `tasks.live_schedule`.
+
+    None: an archive, which has no schedule of its own: whatever it holds is looked at every time.
+
+    Raises:
+        StoreError: the store can't be read or written.
+    """
+    with no_key_needed(config.source):
+        source = open_source(config.source)
+    if source.archive:
+        return None
+    return plan_sessions(
+        runs.runs_of(Store.open(config.store.url), config.config_hash),
+        calendar=Calendars.load(config.calendar).default,
+        lag=source.lag,
+        scheduled=scheduled,
+        catch_up=config.schedule.catch_up,
+    )
+
+
+def left_out(plan: Agenda) -> tuple[str, ...]:
+    """What a person should know of sessions that nobody is going to catch up."""
+    if not plan.left_out:
+        return ()
+    return (
+        f"{plan.left_out} earlier sessions were missed too, more than schedule.catch_up allows; "
+        "`fleetcast backfill` does them",
+    )
 
 
 def pin_run(
-    config: FleetcastConfig, instruments: Sequence[str], day: date | None, scheduled: datetime
+    config: FleetcastConfig,
+    instruments: Sequence[str],
+    day: date | None,
+    scheduled: datetime,
+    *,
+    missed: bool = False,
 ) -> PinnedRun:
-    """Fixes what the night is about, and its shards.
+    """Fixes what the night is about, and its shards: those of `instruments` that belong then.
+
+    With `missed`, `day` is a session that the schedule missed: it is forecast from by what is known
+    now, since its bars came too late to be known on its own night.
 
     Raises:
-        RunError: the store holds no bar, or `day` can't be forecast.
+        RunError: the store holds no bar, nobody belongs, or `day` can't be forecast.
         StoreError: the store can't be read or written.
     """
-    store, source = Store.open(config.store.url), open_source(config.source)
+    store = Store.open(config.store.url)
+    with no_key_needed(config.source):
+        source = open_source(config.source)
     moment = runs.resolve(
         calendar=Calendars.load(config.calendar).default,
         lag=source.lag,
@@ -110,7 +168,10 @@ def pin_run(
         day=day,
         scheduled=scheduled,
     )
-    shards = plan_shards(instruments, config.training.shard_size)
+    if missed:
+        moment = replace(moment, as_of=None)
+    members = universe.forecast(config, store, instruments, moment.session, moment.as_of)
+    shards = plan_shards(members, config.training.shard_size)
     return runs.pin(
         store,
         moment,
@@ -122,11 +183,18 @@ def pin_run(
 
 def requests_of(config: FleetcastConfig, run: PinnedRun) -> tuple[ShardRequest, ...]:
     """What the workers are asked, a request per shard of the pinned plan."""
-    everyone = [name for names in run.shards.values() for name in names]
-    market = market_sample(everyone, Calendars.load(config.calendar))
+    store = Store.open(config.store.url)
+    market = market_sample(universe.past(config, store, run), Calendars.load(config.calendar))
+    return shard_requests(config, run, store.url, market)
+
+
+def shard_requests(
+    config: FleetcastConfig, run: PinnedRun, store_url: str, market: tuple[str, ...]
+) -> tuple[ShardRequest, ...]:
+    """As `requests_of`, where it is known who stands for the market."""
     return tuple(
         ShardRequest(
-            store_url=Store.open(config.store.url).url,
+            store_url=store_url,
             shard=Shard(name, instruments),
             session=run.session,
             as_of=run.as_of,
@@ -156,9 +224,19 @@ def score(request: ShardRequest) -> Matured:
     return score_matured(request)
 
 
-def train(request: ShardRequest) -> TrainResult:
-    """Trains the shard's models that are due, in a child process."""
-    return workers.current().run(f"train {request.shard.name}", train_shard, request)
+def train(request: ShardRequest, piece: str | None = None) -> TrainResult:
+    """Trains the shard's models that are due, in a child process.
+
+    Args:
+        request: what is asked of it.
+        piece: what its progress is shown as, where a shard is trained more than once.
+    """
+    return workers.current().run(f"train {piece or request.shard.name}", train_shard, request)
+
+
+def trained(request: ShardRequest) -> TrainResult:
+    """What training came to of a shard that was trained elsewhere, read in a child process."""
+    return workers.current().run(f"models of {request.shard.name}", trained_shard, request)
 
 
 def decide(request: ShardRequest, models: Sequence[Model]) -> tuple[Decision, ...]:
@@ -177,21 +255,15 @@ def forecast(
 
 
 def without_models(request: ShardRequest, reason: str) -> tuple[Model, ...]:
-    """Stand-ins for the models of a shard whose training failed: baselines forecast it."""
-    return tuple(
-        Model(
-            model_id="",
-            instrument=name,
-            target=target,
-            refit_session=request.session,
-            status="not_trained",
-            reason=reason,
-            checkpoint=None,
-            kind=kind,
+    """What forecasts a shard whose training failed: its last good models, else baselines."""
+    try:
+        return last_good_models(request, reason)
+    except StoreError:  # which may be why training failed
+        return tuple(
+            stand_in(request, name, kind, target, reason)
+            for name in request.shard.instruments
+            for kind, target in request.settings.forecasts
         )
-        for name in request.shard.instruments
-        for kind, target in request.settings.forecasts
-    )
 
 
 def not_forecast(request: ShardRequest, reason: str) -> tuple[Missing, ...]:
@@ -225,6 +297,20 @@ def publish(config: FleetcastConfig, run: PinnedRun) -> tuple[str, ...]:
 
     store = Store.open(config.store.url)
     return publish_latest(store, forecasts_of(store, run))
+
+
+def publish_outside(config: FleetcastConfig, run: PinnedRun) -> tuple[SinkOutcome, ...]:
+    """Gives every sink outside the store the night's forecasts, and what it missed before."""
+    from tasks.sinks.configured import open_sinks
+    from tasks.sinks.outside import publish_outside
+
+    sinks = open_sinks(config.publish.sql, config.publish.folder, config.publish.webhook)
+    return publish_outside(Store.open(config.store.url), run, sinks, datetime.now(UTC))
+
+
+def sink_problems(outcomes: Sequence[SinkOutcome]) -> tuple[str, ...]:
+    """What a person should know of them, free of secrets."""
+    return tuple(without_secrets(one.problem) for one in outcomes if one.problem is not None)
 
 
 def forecast_count(config: FleetcastConfig, run: PinnedRun) -> int:

@@ -119,6 +119,7 @@ def validate(
     price_basis: PriceBasis = "raw",
     source: str = "",
     stored_actions: pa.Table | None = None,
+    let_in: pa.Table | None = None,
 ) -> Validated:
     """Every fetched row as a bar, held with its reason, or a duplicate that agrees.
 
@@ -142,6 +143,10 @@ def validate(
         source: the source's name, which is part of the ids; needed with `released`.
         stored_actions: actions of the store, `sources.protocol.ACTIONS`: what the stored bars
             felt, and dividends to compare new ones with; never judged.
+        let_in: the released rows themselves, with the columns of `sources.protocol.BARS` and any
+            others, at most one with a close per instrument and session: a row whose numbers
+            differ by less than `config.revision_tolerance` is released too, however it is
+            written now.
 
     Raises:
         ValueError: the source marked a row with a rule that is not in `RULES`, or ids are released
@@ -150,7 +155,7 @@ def validate(
     if released and not source:
         raise ValueError("Released ids are of a source: expected its name as source, received ''.")
     config = config or ValidationConfig()
-    book = Book(fetched, config, released or (), source)
+    book = Book(fetched, config, released or (), source, let_in)
     ask_defects(book)
     ask_prices(book, config.range_tolerance)
     ask_calendars(book, calendars, now, lag)

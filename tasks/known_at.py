@@ -56,8 +56,9 @@ def propose(
     published = np.empty(count, dtype="datetime64[us]")
     _, some = np.unique(code, return_index=True)
     names = rows["instrument"].take(pa.array(some)).to_pylist()
-    for calendar, places in calendars.grouped(names).items():
-        mine = np.isin(code, code[some[places]])
+    groups = calendars.grouped(names)
+    for calendar, places in groups.items():
+        mine = np.isin(code, code[some[places]]) if len(groups) > 1 else np.ones(count, dtype=bool)
         next_one = np.searchsorted(calendar.all_sessions, session[mine])
         next_one = np.minimum(next_one, len(calendar.all_sessions) - 1)
         published[mine] = calendar.all_closes[next_one] + np.timedelta64(lag)

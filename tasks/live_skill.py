@@ -104,10 +104,28 @@ def live_skill(
     Raises:
         StoreError: the store can't be read.
     """
-    limits = {"segment": [LIVE], "config_hash": [config_hash]}
-    live = store.scan("scores", _COLUMNS, among=limits)
+    live = live_rows(store, config_hash)
     live = live.filter(pc.less_equal(live["as_of"], pa.scalar(as_of, live["as_of"].type)))
     return pooled_live(live, backtest)
+
+
+def live_rows(store: Store, config_hash: str, between: tuple[date, date] | None = None) -> pa.Table:
+    """The live scores of a configuration, as `pooled_live` needs them.
+
+    Args:
+        store: holds `scores`.
+        config_hash: whose forecasts.
+        between: the first and the last target session wanted; None: all.
+
+    Raises:
+        StoreError: the store can't be read.
+    """
+    return store.scan(
+        "scores",
+        _COLUMNS,
+        among={"segment": [LIVE], "config_hash": [config_hash]},
+        between=None if between is None else {"target_session": between},
+    )
 
 
 def pooled_live(live: pa.Table, backtest: Sequence[PooledSkill] = ()) -> tuple[LiveSkill, ...]:

@@ -191,25 +191,13 @@ def pin(
         shards: shard → its instruments, the whole plan.
         now: the clock, UTC.
     """
-    instruments = sorted(name for names in shards.values() for name in names)
-    about = ("run", moment.session, moment.origin, config_hash, FORECAST_CODE_VERSION, instruments)
-    run_key = content_id(*about, "late") if moment.late else content_id(*about)
+    run_key = _key_of(moment, config_hash, shards)
     earlier = _first_of(store, run_key)
     if earlier is not None:
         return replace(earlier, reused=True)
     as_of = moment.as_of or _now_known(store, config_hash, now)
-    mine = PinnedRun(
-        run_id=content_id(run_key, as_of),
-        run_key=run_key,
-        session=moment.session,
-        as_of=as_of,
-        origin=moment.origin,
-        status="pinned",
-        config_hash=config_hash,
-        code_version=FORECAST_CODE_VERSION,
-        table_versions=store.versions(),
-        shards={name: tuple(names) for name, names in shards.items()},
-        made_at=now,
+    mine = _planned(
+        moment, as_of, shards, config_hash=config_hash, versions=store.versions(), now=now
     )
     _commit(store, mine, now)
     first = _first_of(store, run_key)
@@ -221,6 +209,47 @@ def pin(
         now,
     )
     return replace(first, reused=True)
+
+
+def pin_past(
+    store: Store,
+    nights: Sequence[tuple[Moment, Mapping[str, Sequence[str]]]],
+    *,
+    config_hash: str,
+    now: datetime,
+) -> tuple[PinnedRun, ...]:
+    """Fixes the worlds of many past nights as `pin` does that of one, in a single commit.
+
+    Args:
+        store: where the runs read and write; what is to be known must be in it already.
+        nights: what each run is about, with its knowledge time, and its plan of shards.
+        config_hash: of the configuration.
+        now: the clock, UTC.
+
+    Raises:
+        ValueError: a night has no knowledge time; only a run of today is given one here.
+        StoreError: the store can't be read or written.
+    """
+    versions = store.versions()
+    mine = []
+    for moment, shards in nights:
+        if moment.as_of is None:
+            raise ValueError(
+                f"{moment.session} has no knowledge time. Expected a past night's; pin one of "
+                "today with `pin`"
+            )
+        mine.append(
+            _planned(
+                moment, moment.as_of, shards, config_hash=config_hash, versions=versions, now=now
+            )
+        )
+    there = _firsts_of(store, {run.run_key for run in mine})
+    fresh = [run for run in mine if run.run_key not in there]
+    if fresh:
+        _commit_all(store, fresh, now)
+    return tuple(
+        replace(there[run.run_key], reused=True) if run.run_key in there else run for run in mine
+    )
 
 
 def close(
@@ -306,13 +335,61 @@ def _now_known(store: Store, config_hash: str, now: datetime) -> datetime:
     return max(now, store.latest_known_at() or now, after)
 
 
+def _key_of(moment: Moment, config_hash: str, shards: Mapping[str, Sequence[str]]) -> str:
+    instruments = sorted(name for names in shards.values() for name in names)
+    about = ("run", moment.session, moment.origin, config_hash, FORECAST_CODE_VERSION, instruments)
+    return content_id(*about, "late") if moment.late else content_id(*about)
+
+
+def _planned(
+    moment: Moment,
+    as_of: datetime,
+    shards: Mapping[str, Sequence[str]],
+    *,
+    config_hash: str,
+    versions: Mapping[str, int],
+    now: datetime,
+) -> PinnedRun:
+    """A run that is about to be pinned."""
+    key = _key_of(moment, config_hash, shards)
+    return PinnedRun(
+        run_id=content_id(key, as_of),
+        run_key=key,
+        session=moment.session,
+        as_of=as_of,
+        origin=moment.origin,
+        status="pinned",
+        config_hash=config_hash,
+        code_version=FORECAST_CODE_VERSION,
+        table_versions=versions,
+        shards={name: tuple(names) for name, names in shards.items()},
+        made_at=now,
+    )
+
+
 def _first_of(store: Store, run_key: str) -> PinnedRun | None:
-    runs = [_from_row(row) for row in store.read("runs").to_pylist() if row["run_key"] == run_key]
-    return min(runs, key=lambda run: (run.made_at, run.run_id), default=None)
+    return _firsts_of(store, {run_key}).get(run_key)
+
+
+def _firsts_of(store: Store, keys: Collection[str]) -> dict[str, PinnedRun]:
+    """By key the run that was pinned first, of the keys that have one."""
+    runs = [_from_row(row) for row in store.read("runs").to_pylist() if row["run_key"] in keys]
+    newest_first = sorted(runs, key=lambda run: (run.made_at, run.run_id), reverse=True)
+    return {run.run_key: run for run in newest_first}
 
 
 def _commit(store: Store, run: PinnedRun, now: datetime) -> None:
-    row: dict[str, Any] = {
+    _commit_all(store, [run], now)
+
+
+def _commit_all(store: Store, runs: Sequence[PinnedRun], now: datetime) -> None:
+    rows = [_row(run, now) for run in runs]
+    given = [field for field in DATASETS["runs"].schema if field.name in rows[0]]
+    store.commit_facts("runs", pa.Table.from_pylist(rows, schema=pa.schema(given)), now=now)
+
+
+def _row(run: PinnedRun, now: datetime) -> dict[str, Any]:
+    return {
         "run_id": run.run_id,
         "run_key": run.run_key,
         "session": run.session,
@@ -327,8 +404,6 @@ def _commit(store: Store, run: PinnedRun, now: datetime) -> None:
         "made_at": run.made_at,
         "known_at": now,
     }
-    given = [field for field in DATASETS["runs"].schema if field.name in row]
-    store.commit_facts("runs", pa.Table.from_pylist([row], schema=pa.schema(given)), now=now)
 
 
 def _from_row(row: Mapping[str, Any]) -> PinnedRun:

@@ -214,6 +214,26 @@ _RUNS = pa.schema(
     ]
 )
 
+_DELIVERIES = pa.schema(
+    [
+        text("sink", "what forecasts are published to, and where, without secrets"),
+        RUN_ID,
+        AS_OF,
+        text("edition", "hash of the night and of the forecasts that it came to"),
+        word(
+            "status",
+            "due: still to be delivered; delivered; superseded: the sink has newer ones; refused: "
+            "the receiver does not take them, and is not asked again",
+            "due",
+            "delivered",
+            "superseded",
+            "refused",
+        ),
+        KNOWN_AT,
+        _ROW_HASH,
+    ]
+)
+
 
 def _dataset(
     name: str, meaning: str, schema: pa.Schema, *, key: str, fact: bool, order: str, prune: str
@@ -331,6 +351,15 @@ _ALL = (
         fact=False,
         order="instrument target kind as_of lead forecast_id",
         prune="instrument forecast_id",
+    ),
+    _dataset(
+        "deliveries",
+        "the forecasts of one run, and how far they got to one sink outside the store",
+        _DELIVERIES,
+        key="sink run_id",
+        fact=True,
+        order="sink as_of run_id",
+        prune="run_id",
     ),
 )
 

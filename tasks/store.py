@@ -20,7 +20,7 @@ from tasks.storage import arguments, compaction, delta, erasure, facts, places, 
 from tasks.storage.compaction import CompactCounts
 from tasks.storage.erasure import ErasedCounts
 from tasks.storage.facts import StoreError
-from tasks.storage.rows import RELATIVE_TOLERANCE, match, ordered
+from tasks.storage.rows import RELATIVE_TOLERANCE, as_mask, match, ordered, take
 
 __all__ = ["CompactCounts", "ErasedCounts", "FactCounts", "NoStoreError", "Store", "StoreError"]
 
@@ -128,14 +128,18 @@ class Store:
         repeated = given - rows.num_rows
         wanted = [*spec.key, *spec.compared, "known_at", "row_hash"]
         news = facts.Revision(rows.slice(0, 0), 0, 0, 0)
+        before = 0
 
         def judge(table: DeltaTable) -> pa.Table:
-            nonlocal news
+            nonlocal news, before
+            before = table.version()
             stored = scans.scan(self.place, spec, table, wanted, scans.around(rows, spec))
             news = facts.revise(rows, facts.latest(stored, spec.key), spec, now, tolerance)
             return news.rows
 
         known_at = pc.max(delta.commit(self.place, spec, judge)["known_at"]).as_py()
+        if known_at is not None:
+            compaction.tidy(self.place, spec, before + 1)
         return FactCounts(news.new, news.changed, news.unchanged + repeated, known_at)
 
     def append_once(self, dataset: str, rows: pa.Table, *, now: datetime) -> int:
@@ -222,15 +226,17 @@ class Store:
             )
 
         rows = scan(needed)
-        hashed = "row_hash" not in spec.schema.names or "row_hash" in rows.column_names
-        if not hashed and facts.tied(rows, spec.key):
+        held = facts.holding(rows, spec)
+        if held is None:
             rows = scan([*needed, "row_hash"])  # the largest column: read only where it decides
-        rows = (facts.latest if spec.fact else facts.earliest)(rows, spec.key)
+            held = facts.one_per_key(rows, spec.key, last=spec.fact)
         if "op" in rows.column_names:
-            rows = rows.filter(pc.not_equal(rows["op"], "retract"))
-        if spec.order != spec.key:
-            rows = ordered(rows, spec.order)
-        return rows.select(list(columns or spec.schema.names))
+            stays = as_mask(pc.not_equal(rows["op"], "retract"))
+            held = held if stays.all() else held[stays[held]]
+        names = list(columns or spec.schema.names)
+        if spec.order == spec.key:
+            return take(rows.select(names), held)
+        return ordered(take(rows, held), spec.order).select(names)
 
     def history(
         self,
@@ -408,4 +414,5 @@ class Store:
         given = [name for name in names if columns is None or name in {*columns, *needed}]
         if table is None:
             return pa.schema([spec.schema.field(name) for name in given]).empty_table()
-        return scans.scan(self.place, spec, table, given, bounds)
+        spare = {} if "op" in (columns or names) else arguments.default_op(spec)
+        return scans.scan(self.place, spec, table, given, bounds, spare=spare)

@@ -33,6 +33,13 @@ if TYPE_CHECKING:
 Report = Callable[[str, int, int], None]
 """Called with (step, done, total)."""
 
+LAST_GOOD = "last_good"
+"""The status of a model that stands in for one whose training failed: see `tasks.last_good`."""
+
+
+class UntrainedError(Exception):
+    """Models that were trained elsewhere are not in this store."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -75,14 +82,51 @@ def train_shard(request: ShardRequest, report: Report | None = None) -> TrainRes
     for missing in steps:
         _train(store, request, missing, progress)
     _judge(store, request, due)
-    known = _known_models(store, request)
-    found = [known[judged_id(one, request.settings)] for one in due]
-    models = tuple(
-        Model(**{name: row[name] for name in Model.__dataclass_fields__}) for row in found
-    )
+    models = _models(_known_models(store, request), request, due)
     seconds = (datetime.now(UTC) - started).total_seconds()
     trained = sum(one.one.too_short is None for missing in steps for one in missing)
     return TrainResult(request.shard, models, trained, seconds)
+
+
+def trained_shard(request: ShardRequest, report: Report | None = None) -> TrainResult:
+    """What training a shard came to that another machine has trained; trains nothing.
+
+    Args:
+        request: the same that the other machine had.
+        report: told once that it is done.
+
+    Returns:
+        Its `trained` are the models that are due and that this run's training wrote.
+
+    Raises:
+        UntrainedError: the store lacks one: the other machine wrote into another one, or read
+            other facts.
+        StoreError: the store can't be read.
+    """
+    store = Store.open(request.store_url)
+    due = due_models(store, request)
+    known = _known_models(store, request)
+    wanted = {judged_id(one, request.settings): one for one in due}
+    lacking = [one for key, one in wanted.items() if _is_missing(store, known, key)]
+    if lacking:
+        one = lacking[0].one
+        raise UntrainedError(
+            f"{request.shard.name} is said to be trained, but {len(lacking)} of its {len(due)} "
+            f"models are not in the store {store.url}, such as {one.instrument} {one.target}. Do "
+            "the machine that trained and this one use the same store?"
+        )
+    rows = [known[key] for key in wanted]
+    own = sum(row["run_id"] == request.run_id and row["checkpoint"] is not None for row in rows)
+    if report is not None:
+        report("train", 1, 1)
+    return TrainResult(request.shard, _models(known, request, due), own, 0.0)
+
+
+def _models(
+    known: Mapping[str, Mapping[str, Any]], request: ShardRequest, due: Sequence[Due]
+) -> tuple[Model, ...]:
+    rows = [known[judged_id(one, request.settings)] for one in due]
+    return tuple(Model(**{name: row[name] for name in Model.__dataclass_fields__}) for row in rows)
 
 
 def _missing(store: Store, request: ShardRequest, due: Sequence[Due]) -> list[list[Due]]:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.bars import Validated, ValidationConfig, validate, with_ids
+from tasks.bars import RULES, Validated, ValidationConfig, validate, with_ids
 from tasks.doubts import doubts
 from tasks.ingest.counts import count
 from tasks.ingest.erased import erased, refused, without
@@ -26,12 +26,13 @@ from tasks.ingest.stored import KEY, PAYLOAD, Stored, absent_from, stored_around
 from tasks.known_at import propose
 from tasks.schemas import DATASETS
 from tasks.sessions import Calendars
-from tasks.sources.protocol import ACTIONS, Fetched, Source, SourceProblem
+from tasks.sources.protocol import ACTIONS, BARS, Fetched, Source, SourceProblem
 from tasks.storage.rows import Mask, agree, as_mask, match
 from tasks.store import FactCounts, Store
 
-_NEIGHBOURS = ("split_misadjusted", "unit_switch", "absurd_jump", "bad_tick", "bad_range")
-"""Rules by which a later row can show that an earlier one is bad."""
+_NOT_FIRM = tuple(name for name, rule in RULES.items() if not rule.firm)
+"""Rules that may hold what was a bar: a later row can show that an earlier one is bad, and a person
+can make a rule stricter. The others are about what was never one, or about the clock."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ def take_in(setting: Setting, request: Request, fetched: Fetched) -> Taken:
     again, stored = _with_whole_histories(setting, request, fetched)
     fetched = again.fetched
     names = _names(fetched)
-    released = _released(store, names)
+    let_in = _let_in(store, source, names)
+    released = let_in["quarantine_id"].to_pylist()
     judged = validate(
         fetched,
         setting.calendars,
@@ -103,6 +105,7 @@ def take_in(setting: Setting, request: Request, fetched: Fetched) -> Taken:
         price_basis=source.price_basis,
         source=source.name,
         stored_actions=store.read("actions", instruments=names, columns=ACTIONS.names),
+        let_in=let_in,
     )
     held = _doubtful(judged.quarantine, "hold", source)
     flags = _doubtful(judged.flags, "flag", source)
@@ -193,11 +196,12 @@ def _names(fetched: Fetched) -> list[str]:
     return sorted(set(every))
 
 
-def _released(store: Store, names: list[str]) -> list[str]:
-    """The ids of the rows of `names` that a person let in."""
-    past = store.read("quarantine", instruments=names, columns=["quarantine_id", "op"])
-    ids: list[str] = past["quarantine_id"].filter(pc.equal(past["op"], "release")).to_pylist()
-    return ids
+def _let_in(store: Store, source: Source, names: list[str]) -> pa.Table:
+    """The rows of `names` from the source that a person let in."""
+    columns = ["quarantine_id", "source", "op", *BARS.names]
+    past = store.read("quarantine", instruments=names, columns=columns)
+    mine = pc.and_(pc.equal(past["op"], "release"), pc.equal(past["source"], source.name))
+    return past.filter(mine)
 
 
 def _of_others(stored: pa.Table, whole: frozenset[str]) -> pa.Table:
@@ -258,12 +262,13 @@ def _no_longer_holds(
 ) -> pa.Table:
     """Stored bars to retract.
 
-    Those that only the rows after them showed to be bad ticks: the same bars, held now. And of
+    Those that only the rows after them, or a stricter rule, showed to be bad: the same bars, held
+    now. And of
     histories that came anew in another scale, what did not come with them.
     """
     suspects = np.zeros(fetched.bars.num_rows, dtype=bool)
     suspects[judged.held] = as_mask(
-        pc.is_in(judged.held_rows["rule"], value_set=pa.array(_NEIGHBOURS))
+        pc.is_in(judged.held_rows["rule"], value_set=pa.array(_NOT_FIRM))
     )
     rows = _in_schema(fetched.bars.filter(pa.array(suspects)))
     place = match(rows, stored, KEY)

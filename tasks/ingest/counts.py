@@ -19,7 +19,7 @@ from tasks.ingest.stored import KEY
 from tasks.schemas import DATASETS
 from tasks.sessions import Calendars, missing_counts
 from tasks.sources.protocol import Fetched
-from tasks.storage.rows import Mask, match
+from tasks.storage.rows import Mask, match, starts_of
 
 Counts = npt.NDArray[np.int64]
 
@@ -58,7 +58,7 @@ def count(
 
     bars = judged.bars["instrument"]
     ends = _ends(judged.bars)
-    flagged = judged.bars.filter(pa.array(_flagged(judged)))
+    flagged = judged.bars["instrument"].filter(pa.array(_flagged(judged)))
     columns = {
         "fetched": tally(fetched.bars["instrument"]),
         "new": tally(bars.filter(pa.array(new))),
@@ -68,7 +68,7 @@ def count(
         "agreed_duplicates": tally(fetched.bars["instrument"].take(pa.array(judged.agreed))),
         "retracted": tally(retracted["instrument"]),
         "actions": tally(fetched.actions["instrument"]),
-        "flagged": tally(flagged["instrument"]),
+        "flagged": tally(flagged),
         "missing": _missing(names, judged.bars, stored, retracted, calendars),
     }
     return tuple(
@@ -99,17 +99,21 @@ def _missing(
     """Sessions without a bar, from the stored bar before the first that came to the last."""
     everyone = pa.array(names, pa.string())
     came, before = _keys(bars), _keys(stored)
-    before = before.filter(pa.array(match(before, _keys(retracted), KEY) < 0))
-    before = before.filter(pa.array(match(before, came, KEY) < 0))
-    before = before.filter(pc.is_in(before["instrument"], value_set=everyone))
+    if before.num_rows:
+        before = before.filter(pa.array(match(before, _keys(retracted), KEY) < 0))
+        before = before.filter(pa.array(match(before, came, KEY) < 0))
+        before = before.filter(pc.is_in(before["instrument"], value_set=everyone))
     both = pa.concat_tables([came, before])
     code = pc.index_in(both["instrument"], value_set=everyone).to_numpy().astype(np.int64)
     session = both["session"].to_numpy().astype("datetime64[D]")
-    mine, theirs = slice(0, came.num_rows), slice(came.num_rows, None)
+    theirs = slice(came.num_rows, None)
     first = np.full(len(names), np.datetime64("9999-12-31", "D"))
     last = np.full(len(names), np.datetime64("0001-01-01", "D"))
-    np.minimum.at(first, code[mine], session[mine])
-    np.maximum.at(last, code[mine], session[mine])
+    # What came is sorted: an instrument's first row is its first session.
+    begins = np.flatnonzero(starts_of(code[: came.num_rows]))
+    ends = np.append(begins[1:], came.num_rows) - 1
+    if came.num_rows:
+        first[code[begins]], last[code[begins]] = session[begins], session[ends]
     begin = np.full(len(names), np.datetime64("0001-01-01", "D"))
     earlier = session[theirs] < first[code[theirs]]
     np.maximum.at(begin, code[theirs][earlier], session[theirs][earlier])

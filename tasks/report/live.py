@@ -37,19 +37,29 @@ class LiveTopic:
 
 def live_topics(live: Sequence[LiveSkill]) -> tuple[LiveTopic, ...]:
     """In the order of the page; none where nothing has matured."""
-    by_topic: dict[tuple[str, str, str], list[LiveSkill]] = {}
-    for one in live:
-        by_topic.setdefault((one.target, one.kind, one.baseline), []).append(one)
-    order = [(one.target, one.kind) for one in TOPICS]
-    place = {key: i for i, key in enumerate(order)}
-    ordered = sorted(by_topic, key=lambda key: (place.get(key[:2], len(order)), key))
     return tuple(
-        _live_topic(topic(*key[:2]), by_topic[key], f"live-{number}")
-        for number, key in enumerate(ordered)
+        _live_topic(topic(of[0].target, of[0].kind), of, f"live-{number}")
+        for number, of in enumerate(by_topic(live))
     )
 
 
-def _live_topic(about: Topic, of: Sequence[LiveSkill], anchor: str) -> LiveTopic:
+def skill_paths(live: Sequence[LiveSkill]) -> tuple[SkillPath, ...]:
+    """A drawing of skill over time per topic, in the order of the page."""
+    return tuple(_path(topic(of[0].target, of[0].kind), of) for of in by_topic(live))
+
+
+def by_topic(live: Sequence[LiveSkill]) -> list[list[LiveSkill]]:
+    """What is of one target, kind and baseline together, in the order of the page."""
+    groups: dict[tuple[str, str, str], list[LiveSkill]] = {}
+    for one in live:
+        groups.setdefault((one.target, one.kind, one.baseline), []).append(one)
+    order = [(one.target, one.kind) for one in TOPICS]
+    place = {key: i for i, key in enumerate(order)}
+    ordered = sorted(groups, key=lambda key: (place.get(key[:2], len(order)), key))
+    return [groups[key] for key in ordered]
+
+
+def _path(about: Topic, of: Sequence[LiveSkill]) -> SkillPath:
     sessions = sorted({session for one in of for session, _ in one.path})
     lines = {}
     for one in of:
@@ -58,13 +68,17 @@ def _live_topic(about: Topic, of: Sequence[LiveSkill], anchor: str) -> LiveTopic
             math.nan if (value := skill.get(session)) is None else value for session in sessions
         )
     backtest = next((one.backtest for one in of if one.method == METHODS[0]), None)
-    drawing = SkillPath(
+    return SkillPath(
         name=f"{about.heading}: live skill against {method_name(of[0].baseline)}",
         sessions=tuple(sessions),
         lines=lines,
         backtest=math.nan if backtest is None else backtest,
     )
-    long = len(sessions) > WINDOW
+
+
+def _live_topic(about: Topic, of: Sequence[LiveSkill], anchor: str) -> LiveTopic:
+    drawing = _path(about, of)
+    long = len(drawing.sessions) > WINDOW
     over = f"the last {WINDOW} target sessions" if long else "all target sessions so far"
     return LiveTopic(
         topic=about,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal, Self
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_plus, urlsplit
 from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -229,6 +229,29 @@ class SourceConfig(BaseModel):
             )
         return url
 
+    @field_validator("symbols")
+    @classmethod
+    def _symbols_are_told(cls, symbols: Mapping[str, str]) -> Mapping[str, str]:
+        for name, symbol in symbols.items():
+            if not name.strip() or not symbol.strip():
+                raise ValueError(
+                    f"{name!r} = {symbol!r} names nothing. Expected an instrument and the "
+                    "provider's name for it; leave out a name that is the provider's own"
+                )
+        return symbols
+
+    @field_validator("base_url")
+    @classmethod
+    def _base_url_has_no_query(cls, url: str | None) -> str | None:
+        parts = urlsplit(url or "")
+        if parts.query or parts.fragment:
+            raise ValueError(
+                "has a query; leave only the server and a path, such as https://api.example.com, "
+                "and put a key into the provider's environment variable, such as TIINGO_API_KEY, "
+                "or into source.key_block"
+            )
+        return url
+
     @field_validator("date_format")
     @classmethod
     def _date_format_tells_a_date(cls, text: str | None) -> str | None:
@@ -265,6 +288,11 @@ class SourceConfig(BaseModel):
             self.url is None or (self.table is None) == (self.query is None)
         ):
             raise ValueError('name = "sql" needs url, and either table or query')
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise ValueError(
+                f"decimal and thousands are both {self.decimal!r}: one mark can't be both. "
+                "Correct one of them, or leave both out"
+            )
         takes = _TAKES.get(self.name)
         if takes is None:
             return self

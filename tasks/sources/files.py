@@ -31,9 +31,9 @@ from tasks.storage.places import redacted
 
 _PEEK = 1 << 16
 _BATCH, _LARGE_BATCH = 250, 1000
-_SPREAD = 0.25
-"""A Parquet file that holds an instrument in more of its row groups is read whole for each batch,
-so that larger batches are better."""
+_READINGS = 2.0
+"""Where batches would read a row group of a Parquet file more often, larger ones are better: they
+take more memory, and where it has to be asked for anew each time, more time a row."""
 
 _UNREADABLE = (
     DelimitedError,
@@ -116,10 +116,11 @@ class FilesSource:
             known = [(one, self._known(one)) for one in self._readable()]
             if any(found.long and not one.is_parquet for one, found in known):
                 return None
-            spread = [self._names(one).spread for one, found in known if self._in_parts(one)]
+            files = [self._names(one) for one, _ in known if self._in_parts(one)]
         except (SourceError, *_UNREADABLE):
             return None
-        return _LARGE_BATCH if any(share > _SPREAD for share in spread) else _BATCH
+        readings = parquet.readings(files, sorted(self.instruments()), _BATCH)
+        return _LARGE_BATCH if readings > _READINGS else _BATCH
 
     def instruments(self) -> tuple[str, ...]:
         """The files' names without their ending, and what the instrument columns hold.

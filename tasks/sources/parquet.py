@@ -36,12 +36,6 @@ class Names:
         """Every name."""
         return frozenset(name for group in self.groups for name in group if name is not None)
 
-    @property
-    def spread(self) -> float:
-        """The share of the row groups that hold rows of a usual instrument."""
-        places = sum(len(group) for group in self.groups)
-        return places / max(1, len(self.all)) / max(1, len(self.groups))
-
 
 def header_of(location: Location) -> tuple[str, ...]:
     """The names of the columns.
@@ -66,6 +60,21 @@ def names_of(location: Location, column: str) -> Names:
             cells = as_text(pa.chunked_array([words])).to_pylist()
             groups.append(frozenset([*cells, None] if indices.null_count else cells))
         return Names(tuple(groups), file.metadata.num_rows)
+
+
+def readings(files: Sequence[Names], everyone: Sequence[str], size: int) -> float:
+    """How often a usual row group is read if instruments are asked for `size` at a time.
+
+    Args:
+        files: what `names_of` told.
+        everyone: all instruments, in the order in which they are asked for.
+        size: instruments to a batch.
+    """
+    batch = {name: place // size for place, name in enumerate(everyone)}
+    groups = [group for file in files for group in file.groups]
+    return sum(len({batch.get(name or "") for name in group}) for group in groups) / max(
+        1, len(groups)
+    )
 
 
 def read_rows(

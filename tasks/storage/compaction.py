@@ -5,6 +5,7 @@ Owns which files are merged, and the upkeep of the log. Never changes a row of a
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from deltalake.exceptions import DeltaError
 
 from tasks.schemas import Dataset
 from tasks.storage import delta, files, scans
+from tasks.storage.facts import StoreError
 from tasks.storage.places import Place
 from tasks.storage.rows import Codes, Mask, ordered
 
@@ -26,6 +28,9 @@ _GROWTH = 2.0
 are each rewritten a few times over the years, not every time."""
 
 _ATTEMPTS = 5
+
+_TIDY_EVERY = 32
+"""Commits after which whoever made the last of them merges the small files of all."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,21 @@ def compact(place: Place, dataset: Dataset) -> CompactCounts:
         raise delta.unwritable(place, dataset, error) from error
     after = scans.files_of(delta.open_table(place, dataset)).num_rows
     return CompactCounts(before, after, rewritten, len(removed))
+
+
+def tidy(place: Place, dataset: Dataset, version: int) -> None:
+    """Merges what small commits left, at every 32nd version: else each commit reads all before it.
+
+    The commit that led to `version` is done: what hinders the merge is told by `compact`.
+    """
+    if version % _TIDY_EVERY:
+        return
+    with contextlib.suppress(StoreError):
+        listed = scans.files_of(delta.open_table(place, dataset))
+        small = pc.less(pc.fill_null(listed["num_records"], 0), files.ROWS_PER_FILE // 2)
+        for merge in plan(listed.filter(small), dataset):
+            if merge.num_rows >= _TIDY_EVERY // 2:
+                _merge(place, dataset, merge)
 
 
 def plan(listed: pa.Table, dataset: Dataset) -> list[pa.Table]:

@@ -17,6 +17,7 @@ from tasks.schemas import Dataset
 from tasks.storage.columns import INSTANT, words_of
 from tasks.storage.rows import (
     RELATIVE_TOLERANCE,
+    Codes,
     agree,
     as_mask,
     codes_of,
@@ -168,6 +169,9 @@ def revise(
         now: the instant of the commit.
         tolerance: numbers that differ by less, relative to the larger, are the same.
     """
+    if not stored.num_rows:
+        whole = rows if dataset.key == dataset.order else ordered(rows, dataset.order)
+        return Revision(whole, new=rows.num_rows, changed=0, unchanged=0)
     position = match(rows, stored, dataset.key)
     known = np.flatnonzero(position >= 0)
     before = stored.take(position[known])
@@ -192,28 +196,44 @@ def revise(
     )
 
 
-def tied(table: pa.Table, key: Sequence[str]) -> bool:
-    """Whether rows of one key have one `known_at`, so that only their hashes tell which holds."""
-    codes = np.sort(codes_of(table, [*key, "known_at"]), kind="stable")
-    return not bool(starts_of(codes).all())
-
-
 def latest(table: pa.Table, key: Sequence[str]) -> pa.Table:
     """One row per key, in key order: the latest by `known_at`; ties go to the greater hash."""
-    return _one_per_key(table, key, last=True)
+    return take(table, one_per_key(table, key, last=True))
 
 
 def earliest(table: pa.Table, key: Sequence[str]) -> pa.Table:
     """One row per key, in key order: the earliest by `known_at`; ties go to the lesser hash."""
-    return _one_per_key(table, key, last=False)
+    return take(table, one_per_key(table, key, last=False))
 
 
-def _one_per_key(table: pa.Table, key: Sequence[str], *, last: bool) -> pa.Table:
-    codes = codes_of(table, key)
+def holding(table: pa.Table, dataset: Dataset) -> Codes | None:
+    """Positions of the rows that hold, one per key, in key order: of facts the latest.
+
+    None where rows of one key have one `known_at` and their hashes, which tell which of them holds,
+    are not in the table.
+    """
+    codes = codes_of(table, dataset.key)
+    blind = "row_hash" in dataset.schema.names and "row_hash" not in table.column_names
+    if blind:
+        ranked = np.sort(codes, kind="stable")
+        if not starts_of(ranked).all():
+            stamped = np.sort(codes_of(table, [*dataset.key, "known_at"]), kind="stable")
+            if not starts_of(stamped).all():
+                return None
+    return one_per_key(table, dataset.key, last=dataset.fact, codes=codes)
+
+
+def one_per_key(
+    table: pa.Table, key: Sequence[str], *, last: bool, codes: Codes | None = None
+) -> Codes:
+    """Positions of one row per key, in key order: the latest or the earliest by `known_at`."""
+    codes = codes_of(table, key) if codes is None else codes
+    if bool((codes[1:] > codes[:-1]).all()):
+        return np.arange(len(codes))
     ranked = np.argsort(codes, kind="stable")
     starts = starts_of(codes[ranked])
     if starts.all():
-        return take(table, ranked)
+        return ranked
     alone = starts & np.append(starts[1:], True)
     several = ranked[~alone]
     rivals = table.take(several)
@@ -230,7 +250,7 @@ def _one_per_key(table: pa.Table, key: Sequence[str], *, last: bool) -> pa.Table
     first = starts_of(codes[several])
     chosen = several[np.append(first[1:], True) if last else first]
     kept = np.concatenate([ranked[alone], chosen])
-    return take(table, kept[np.argsort(codes[kept], kind="stable")])
+    return kept[np.argsort(codes[kept], kind="stable")]
 
 
 def _replace(table: pa.Table, name: str, column: pa.ChunkedArray | pa.Array) -> pa.Table:

@@ -58,10 +58,11 @@ def cut(rows: pa.Table, dataset: Dataset, sizes: FileCut | None = None) -> list[
     sizes = sizes or FileCut()
     if not spans_sessions(dataset) or rows.num_rows < 2 * sizes.least:
         return _pieces(rows, sizes)
-    year = pc.year(rows[_SPAN]).to_numpy().astype(np.int64)
-    years, counts = np.unique(year, return_counts=True)
+    year = pc.year(rows[_SPAN]).to_numpy()
+    first = int(year.min())
+    counts = np.bincount(year - first)
     # Years go into one file until it is full; a last one that is not full joins the one before.
-    full = np.zeros(len(years), dtype=np.int64)
+    full = np.zeros(len(counts), dtype=np.uint16)
     held = number = 0
     for place, count in enumerate(counts):
         full[place] = number
@@ -70,13 +71,26 @@ def cut(rows: pa.Table, dataset: Dataset, sizes: FileCut | None = None) -> list[
             held, number = 0, number + 1
     if held and number:
         full[full == number] = number - 1
-    file = full[np.searchsorted(years, year)]
+    file = full[year - first]
     ranked = np.argsort(file, kind="stable")
     begins = np.flatnonzero(starts_of(file[ranked])).tolist()
     parts = []
+    rows = rows.combine_chunks()  # else each part would join all chunks anew
+    several = [name for name in rows.column_names if not _is_one_text(rows[name])]
     for begin, end in zip(begins, [*begins[1:], rows.num_rows], strict=True):
-        parts += _pieces(rows.take(pa.array(ranked[begin:end])), sizes)
+        part = rows.select(several).take(pa.array(ranked[begin:end]))
+        columns = [
+            part[name] if name in several else rows[name].slice(begin, end - begin)
+            for name in rows.column_names
+        ]
+        parts += _pieces(pa.table(columns, schema=rows.schema), sizes)
     return parts
+
+
+def _is_one_text(column: pa.ChunkedArray) -> bool:
+    return pa.types.is_string(column.type) and bool(
+        pc.all(pc.equal(column, column[0]), skip_nulls=False).as_py()
+    )
 
 
 def _pieces(rows: pa.Table, sizes: FileCut) -> list[pa.Table]:
@@ -141,7 +155,7 @@ def remove(place: Place, dataset: Dataset, names: Sequence[str]) -> None:
 
 
 def _statistics(rows: pa.Table) -> dict[str, object]:
-    """Ranges of the columns that searches go by: names, ids, sessions and instants."""
+    """Ranges of the columns that searches go by: names, ids, ops, sessions and instants."""
     least: dict[str, object] = {}
     greatest: dict[str, object] = {}
     nulls: dict[str, int] = {}
@@ -163,7 +177,7 @@ def _statistics(rows: pa.Table) -> dict[str, object]:
 
 def _is_name(field: pa.Field) -> bool:
     return pa.types.is_string(field.type) and (
-        field.name in ("instrument", "source", "name") or field.name.endswith("_id")
+        field.name in ("instrument", "source", "name", "op") or field.name.endswith("_id")
     )
 
 

@@ -19,6 +19,9 @@ RELATIVE_TOLERANCE = 1e-9
 """Numbers that differ by less, relative to the larger, are one value: providers recompute."""
 
 _WIDEST_CODE = 2**62
+_MOST_TEXT = 2**30
+"""Bytes of texts that one Arrow array surely holds."""
+
 _NULL_BITS = np.uint64(0x9E3779B97F4A7C15)
 
 Codes = npt.NDArray[np.int64]
@@ -166,7 +169,9 @@ def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
     Encoded as a whole: to unify a dictionary per chunk takes time with chunks × words, minutes for
     the ids of a year of nights.
     """
-    return pc.dictionary_encode(column.cast(pa.large_string()).combine_chunks())
+    if column.nbytes > _MOST_TEXT:
+        column = column.cast(pa.large_string())
+    return pc.dictionary_encode(column.combine_chunks())
 
 
 def _integers(column: pa.ChunkedArray) -> Codes:
@@ -188,7 +193,7 @@ def take(table: pa.Table, positions: Codes) -> pa.Table:
     """The rows at `positions`; the table itself where these are all of its rows in order."""
     if np.array_equal(positions, np.arange(table.num_rows)):
         return table
-    return table.take(positions)
+    return table.combine_chunks().take(positions)
 
 
 def as_mask(values: pa.ChunkedArray | pa.Array) -> Mask:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -72,8 +72,18 @@ def scan(
     table: DeltaTable,
     columns: Sequence[str],
     bounds: Bounds,
+    *,
+    spare: Mapping[str, str] | None = None,
 ) -> pa.Table:
     """The rows of a snapshot inside `bounds`, in no particular order.
+
+    Args:
+        place: the store's.
+        dataset: whose they are.
+        table: the snapshot.
+        columns: which.
+        bounds: what is wanted.
+        spare: column → a text; it is left out where the log says that it is this in every row.
 
     Raises:
         StoreError: a file of the snapshot is missing or damaged.
@@ -84,9 +94,28 @@ def scan(
     listed = files_of(table, bounds)
     if not listed.num_rows:
         return schema.empty_table()
+    if bounds.known_by is not None and _all_known(listed, bounds.known_by):
+        bounds = replace(bounds, known_by=None)
+    known = [name for name, text in (spare or {}).items() if _is_everywhere(listed, name, text)]
+    schema = pa.schema([one for one in schema if one.name not in known])
     return read_files(
-        place, dataset, table, listed, columns=columns, only=bounds.expression()
+        place, dataset, table, listed, columns=schema.names, only=bounds.expression()
     ).cast(schema)
+
+
+def _all_known(listed: pa.Table, by: datetime) -> bool:
+    """Whether the log says so, which cuts instants off to the millisecond."""
+    if "max.known_at" not in listed.column_names or listed["max.known_at"].null_count:
+        return False
+    latest: datetime = pc.max(listed["max.known_at"]).as_py()
+    return latest + timedelta(milliseconds=1) <= by
+
+
+def _is_everywhere(listed: pa.Table, name: str, text: str) -> bool:
+    ends = [f"{end}.{name}" for end in ("min", "max")]
+    if not set(ends) <= set(listed.column_names):
+        return False
+    return all(pc.all(pc.equal(listed[end], text), skip_nulls=False).as_py() for end in ends)
 
 
 def read_files(

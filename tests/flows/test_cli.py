@@ -20,7 +20,10 @@ from tasks.schemas import DATASETS
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = (ROOT / "docs" / "cli.md").read_text()
 HEAVY = ("tensorflow", "keras", "prefect", "pandas", "pyarrow", "numpy")
-COMMANDS = ("nightly", "ingest", "show", "plan", "report", "init", "doctor")
+COMMANDS = (
+    *("nightly", "backfill", "ingest", "show", "plan", "quarantine", "erase", "compact"),
+    *("report", "publish", "init", "up", "doctor"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -134,17 +137,44 @@ def test_a_store_that_is_a_file_is_refused(command: str) -> None:
     assert Path("store").read_text() == "not a folder"
 
 
-def test_a_source_without_its_folder_is_refused() -> None:
+@pytest.mark.parametrize("command", ["nightly", "ingest"])
+def test_a_source_without_its_folder_is_refused(command: str) -> None:
     Path("fleetcast.toml").write_text('[source]\nname = "files"\npath = "none"\n')
-    code, _, err = fleetcast("ingest")
+    code, _, err = fleetcast(command)
     assert code == 2
-    assert "none" in err
+    assert "'none', does not exist" in err
+    assert not Path("store", ".prefect").exists()
+
+
+def test_a_membership_file_that_is_not_there_is_refused_before_anything_starts() -> None:
+    Path("fleetcast.toml").write_text('[universe]\nmembership = "gone.csv"\n')
+    code, _, err = fleetcast("nightly")
+    assert code == 2
+    assert "There is no membership file gone.csv" in err
+    assert not Path("store", ".prefect").exists()
+
+
+@pytest.mark.parametrize("command", ["nightly", "plan", "doctor"])
+def test_a_source_that_nobody_knows_is_refused_by_file_and_field(command: str) -> None:
+    Path("fleetcast.toml").write_text('[source]\nname = "filez"\npath = "bars"\n')
+    code, _, err = fleetcast(command)
+    assert code == 2
+    assert "fleetcast.toml: source.name: There is no source 'filez'" in err
+    assert "Did you mean 'files'?" in err
 
 
 def test_a_date_in_the_future_is_refused_before_anything_starts() -> None:
     code, _, err = fleetcast("nightly", "--as-of", "2028-01-03")
     assert code == 2
     assert "as_of 2028-01-03 lies in the future" in err
+    assert not Path("store", ".prefect").exists()
+
+
+def test_a_date_before_the_first_bar_is_refused_before_anything_starts() -> None:
+    assert fleetcast("ingest")[0] == 0
+    code, _, err = fleetcast("nightly", "--as-of", "1999-01-04")
+    assert code == 2
+    assert "as_of 1999-01-04 lies before the first bar, of 2000-03-01" in err
     assert not Path("store", ".prefect").exists()
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -236,3 +236,17 @@ def test_forecast_settings_are_the_sections_that_decide_bytes() -> None:
     assert settings.training == made.training
     assert settings.targets == made.targets
     assert settings.evaluation == made.evaluation
+
+
+def test_dates_of_an_exchange_may_be_texts_or_dates_of_toml() -> None:
+    day = date(2024, 2, 27)
+    for written in ("2024-02-27", day):
+        config = check({"calendar": {"closed": {"XTAE": [written]}}}, "test")
+        assert config.calendar.closed == {"XTAE": (day,)}
+    with pytest.raises(ConfigError, match=r"calendar\.held.*XNYX.*Did you mean XNYS"):
+        check({"calendar": {"held": {"XNYX": ["2024-02-27"]}}}, "test")
+    both = {"closed": {"XNYS": [day]}, "held": {"NYSE": [day]}}
+    with pytest.raises(ConfigError, match=r"XNYS can't have both held 2024-02-27"):
+        check({"calendar": both}, "test")
+    with pytest.raises(ConfigError, match=r"calendar\.closed\.XNYS\[0\] = \"Tuesday\""):
+        check({"calendar": {"closed": {"XNYS": ["Tuesday"]}}}, "test")

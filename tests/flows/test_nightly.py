@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows import steps, workers
-from flows.config import FleetcastConfig, check
+from flows.config import FleetcastConfig, PublishConfig, check
 from flows.night import Night
 from flows.prefect_server import LocalServer
 from flows.workers import Workers
@@ -366,6 +367,40 @@ def test_a_source_that_gives_nothing_does_not_stop_the_night(
     assert len(done.problems) == 1
     assert done.problems[0].startswith("the source gave nothing, earlier bars are used: ")
     assert done.forecasts == 40
+
+
+def test_a_sink_that_is_down_does_not_stop_the_night_and_is_caught_up_later(
+    config: FleetcastConfig, prefect: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEETCAST_WEBHOOK_KEY", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    (tmp_path / "desk").write_text("in the way")
+    outside = {
+        "sql": {"url": f"sqlite:///{tmp_path}/market.db"},
+        "folder": {"url": str(tmp_path / "desk")},
+        "webhook": {"url": "http://127.0.0.1:9/secret-path", "attempts": 1},
+    }
+    publish = PublishConfig.model_validate(outside)
+    config = config.model_copy(update={"publish": publish})
+    done = night(config)
+    assert flow_runs(prefect)[0].state.is_completed()
+    assert done.forecasts == 40
+    folder, webhook = done.problems
+    assert "desk is a file" in folder
+    assert "1 night waits" in folder
+    assert webhook.startswith("webhook http://127.0.0.1:9 (")
+    assert "secret-path" not in webhook
+    assert [row["status"] for row in rows(config, "runs")] == ["finished"]
+    with sqlite3.connect(tmp_path / "market.db") as market:
+        assert market.execute("SELECT count(*) FROM forecasts").fetchone() == (40,)
+    market.close()
+
+    (tmp_path / "desk").unlink()
+    again = night(config)
+    assert [one.split()[0] for one in again.problems] == ["webhook"]
+    published = pq.read_table(tmp_path / "desk" / "latest" / "forecasts.parquet")
+    assert published.num_rows == 40
+    told = {row["sink"].split()[0]: row["status"] for row in rows(config, "deliveries")}
+    assert told == {"folder": "delivered", "sql": "delivered", "webhook": "due"}
 
 
 def test_bars_that_are_all_old_may_be_an_archive(config: FleetcastConfig, prefect: str) -> None:

@@ -11,7 +11,16 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from flows.show import NothingToShowError, Shown, as_csv, as_json, as_table, select, why_empty
+from flows.show import (
+    QUARANTINE_SHOWN,
+    NothingToShowError,
+    Shown,
+    as_csv,
+    as_json,
+    as_table,
+    select,
+    why_empty,
+)
 from tasks import runs
 from tasks.schemas import DATASETS
 from tasks.store import Store
@@ -257,6 +266,52 @@ def test_markup_in_a_reason_is_shown_as_it_is(store: Store) -> None:
     with console.capture() as captured:
         console.print(as_table(Shown.QUARANTINE, marked))
     assert "[red]x[/red]" in captured.get()
+
+
+def _quarantined(rows: list[tuple[str, str, str]]) -> pa.Table:
+    said = [
+        filled(
+            "quarantine",
+            quarantine_id=f"{place:08x}" + "0" * 56,
+            instrument=name,
+            rule=rule,
+            op="hold",
+        )
+        | {"row": row, "reason": "why", "session": date(2024, 1, 5)}
+        for place, (name, rule, row) in enumerate(rows)
+    ]
+    return pa.Table.from_pylist(said, schema=DATASETS["quarantine"].schema)
+
+
+def _printed(rows: pa.Table) -> str:
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(as_table(Shown.QUARANTINE, rows))
+    return captured.get()
+
+
+def test_the_quarantine_fits_80_columns_with_the_row_as_it_came() -> None:
+    rows = [
+        ("AAPL", "split_misadjusted", '{"Date": "2024-01-05", "Close": "1,5", "Volume": null}'),
+        ("AV-L-1wk-bad-stock-split-fixed", "not_a_date", "no object"),
+    ]
+    lines = _printed(_quarantined(rows)).splitlines()
+    assert max(map(len, lines)) <= 80
+    for words in (("hold", "AAPL", "2024-01-05", "split_misadjusted", "why"), ("not_a_date",)):
+        assert any(all(word in line for word in words) for line in lines), words
+    text = " ".join(" ".join(lines).split())
+    assert "2024-01-05 1,5" in text
+    assert "no object" in text
+
+
+def test_of_a_full_quarantine_the_rare_rows_are_shown_and_the_rest_counted() -> None:
+    rows = [("^SPX", "not_a_session", "{}")] * QUARANTINE_SHOWN + [("TSLA", "bad_range", "{}")] * 2
+    assert "; all with" not in _printed(_quarantined(rows[2:]))
+    table = as_table(Shown.QUARANTINE, _quarantined(rows))
+    assert table.row_count == QUARANTINE_SHOWN
+    text = " ".join(_printed(_quarantined(rows)).split())
+    assert text.count("bad_range") == 2
+    assert "and 2 of ^SPX by not_a_session; all with" in text
 
 
 def test_live_skill_is_shown_pooled_and_single_live_scores_only_among_all(tmp_path: Path) -> None:

@@ -64,8 +64,8 @@ def test_only_the_row_groups_and_columns_needed_are_read(
 def test_a_file_whose_groups_hold_every_instrument_is_read_in_larger_batches(
     tmp_path: Path,
 ) -> None:
-    table = long_table(list("ABCDE")).sort_by("date")
-    pq.write_table(table, tmp_path / "all.parquet", row_group_size=10)
+    table = long_table([f"I{number:03d}" for number in range(501)]).sort_by("date")
+    pq.write_table(table, tmp_path / "all.parquet", row_group_size=501)
     assert files(tmp_path).batch_size == 1000
 
 

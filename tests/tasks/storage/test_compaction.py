@@ -57,6 +57,25 @@ def test_what_is_compacted_is_left_alone(store: Store) -> None:
     assert store.versions() == versions
 
 
+def test_many_small_commits_are_merged_without_being_asked(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "_TIDY_EVERY", 4)
+    nights(store, 10)
+    assert len(files_of(store)) < 6
+    assert store.history("bars").num_rows == 30
+    assert store.read("bars", as_of=NIGHT)["close"].to_pylist() == [1.0] * 3
+
+
+def test_a_read_leaves_out_op_only_where_nothing_is_retracted(store: Store) -> None:
+    nights(store, 2)
+    gone = bars(bar(1.0, instrument="B", op="retract"))
+    store.commit_facts("bars", gone, now=NIGHT + timedelta(days=9))
+    held = store.read("bars", columns=["instrument", "close"])
+    assert held["instrument"].to_pylist() == ["A", "A", "B", "C", "C"]
+    assert held["close"].to_pylist() == [1.0, 2.0, 2.0, 1.0, 2.0]
+
+
 def test_a_pinned_version_reads_as_before(store: Store) -> None:
     nights(store, 3)
     pinned = store.versions()
