@@ -1,6 +1,8 @@
 """Settings that every test runs under. Fixtures live beside the tests that use them."""
 
 import os
+from contextlib import suppress
+from importlib import import_module
 
 from hypothesis import HealthCheck, settings
 
@@ -14,6 +16,10 @@ os.environ.update(
     DO_NOT_TRACK="1",
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
 )
+
+# TensorFlow brings a curl of its own, and Yahoo's has to be there first. Without it on JAX.
+with suppress(ImportError):
+    import_module("curl_cffi")
 
 # Time is never asserted, and continuous integration tries the same examples each time.
 settings.register_profile("fleetcast", deadline=None, derandomize="CI" in os.environ)

@@ -6,6 +6,7 @@ Owns what yfinance is asked, and what its failures mean. Never repairs a price: 
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,8 +45,14 @@ def open_yahoo(config: SourceConfig) -> YahooSource:
     """Yahoo Finance; nothing is asked yet.
 
     Raises:
-        SourceError: yfinance is not installed.
+        SourceError: yfinance is not installed, or can't work in this process any more.
     """
+    if "tensorflow" in sys.modules and "curl_cffi" not in sys.modules:
+        raise SourceError(
+            "The source 'yahoo' can't be used in a process that has loaded TensorFlow, whose curl "
+            "library is in the way of its own. Import curl_cffi before tensorflow, or ingest in a "
+            "process without it: fleetcast ingest."
+        )
     _yfinance()
     return YahooSource(config)
 

@@ -360,3 +360,13 @@ def test_recorded_answers(
     assert (len(of_x), f"{of_x[0]['session']}") == sessions if sessions else not of_x
     assert bool(fetched.problems) is (sessions is None)
     assert set(fetched.actions["action"].to_pylist()) == actions
+
+
+def test_a_process_with_tensorflow_in_it_is_refused_before_its_curl_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", sys)
+    open_source(SourceConfig(name="yahoo"))  # curl_cffi came first
+    monkeypatch.delitem(sys.modules, "curl_cffi")
+    with pytest.raises(SourceError, match="process that has loaded TensorFlow"):
+        open_source(SourceConfig(name="yahoo"))
