@@ -28,6 +28,8 @@ def manifest_id(one: dict[str, Any]) -> str:
 @pytest.mark.parametrize("one", manifests(), ids=manifest_id)
 def test_an_object_is_valid_by_the_schema_of_kubernetes(one: dict[str, Any]) -> None:
     kubernetes_validate.validate(one, VERSION, strict=True)
+    with pytest.raises(kubernetes_validate.ValidationError):  # the schema is one that can refuse
+        kubernetes_validate.validate({**one, "kynd": "Pod"}, VERSION, strict=True)
 
 
 def test_kustomize_builds_it() -> None:

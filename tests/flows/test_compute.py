@@ -49,7 +49,12 @@ def test_a_folder_that_other_machines_can_not_see_is_refused_and_says_what_to_do
     ],
 )
 def test_what_every_worker_can_see_is_not(url: str, compute: dict[str, Any]) -> None:
-    refuse_unshared(configured(url, **compute))
+    refused = ""
+    try:
+        refuse_unshared(configured(url, **compute))
+    except Refused as error:
+        refused = str(error)
+    assert not refused
 
 
 def test_an_address_without_a_store_is_the_stores_to_refuse() -> None:
