@@ -1,4 +1,4 @@
-"""What people see of a night in Prefect: data health, scores and a picture of the forecasts.
+"""What people see of a night in Prefect: data health, scores, a picture, where the report is.
 
 Owns these artifacts. Never decides a number: `tasks` does.
 """
@@ -63,7 +63,7 @@ def scores_and_forecasts(config: FleetcastConfig, run: PinnedRun) -> None:
             "method": method_name(one.method),
             "skill": None if one.skill is None else round(one.skill, 4),
             "against": method_name(one.baseline),
-            "score": "mean squared error" if one.log_loss is None else "log loss",
+            "score": "MSE" if one.log_loss is None else "log loss",
             "value": float(f"{one.mse if one.log_loss is None else one.log_loss:.4g}"),
             "pairs": one.pairs,
             "instruments": one.instruments,
@@ -72,7 +72,8 @@ def scores_and_forecasts(config: FleetcastConfig, run: PinnedRun) -> None:
     ]
     described = (
         f"Session **{run.session}**. Out of sample, pooled over instruments, folds and leads; "
-        "skill is 1 - score / score of the default baseline on the same pairs."
+        "skill is 1 - score / score of the default baseline on the same pairs. MSE: mean squared "
+        "error."
     )
     create_table_artifact(scores, key="scores", description=described)
     picture = data_uri(run_picture(store, run_id=run.run_id))
@@ -80,6 +81,24 @@ def scores_and_forecasts(config: FleetcastConfig, run: PinnedRun) -> None:
         f"![Forecasts of session {run.session}]({picture})",
         key="forecasts",
         description=f"What is forecast from session {run.session} on.",
+    )
+
+
+def report_link(config: FleetcastConfig, run: PinnedRun, page: str) -> None:
+    """Where the report is, and a link to it where it has an address that people can follow.
+
+    Args:
+        config: its `publish.webhook.link` is such an address.
+        run: what is reported.
+        page: the report's path or URL.
+    """
+    told = config.publish.webhook.link
+    link = page if told is None else told.format(run_id=run.run_id, session=run.session)
+    lines = [f"The report of session **{run.session}** is `{page}`."]
+    if link.startswith(("http://", "https://")):
+        lines.insert(0, f"[Open the report]({link})")
+    create_markdown_artifact(
+        "\n\n".join(lines), key="report", description=f"Report of session {run.session}."
     )
 
 

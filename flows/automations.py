@@ -1,4 +1,4 @@
-"""The automations of `deploy/automations.yaml` on a Prefect server: made, or changed, by name.
+"""The automations of a file such as `deploy/automations.yaml` on a Prefect server, by name.
 
 Owns that only. Never decides what heals: the file does. Run as a module, it applies a file.
 """
@@ -6,21 +6,41 @@ Owns that only. Never decides what heals: the file does. Run as a module, it app
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import yaml
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import ObjectNotFound
+
+BlockId = Callable[[str], UUID]
+"""The id of a block document, by "TYPE/NAME"."""
 
 
-def read(file: Path) -> tuple[AutomationCore, ...]:
+def _no_blocks(name: str) -> UUID:
+    raise ValueError(f"the block {name} is named, but no server was given to look it up on")
+
+
+def read(file: Path, block_id: BlockId = _no_blocks) -> tuple[AutomationCore, ...]:
     """The automations of a file.
+
+    Args:
+        file: YAML. Where Prefect takes the id of a block document, which each server makes up, an
+            action says `block: TYPE/NAME`, such as slack-webhook/fleetcast.
+        block_id: looks such an id up.
 
     Raises:
         OSError: it can't be read.
         ValueError: it is not what Prefect takes.
     """
     found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for one in found["automations"]:
+        for action in one.get("actions", ()):
+            if "block" in action:
+                action["block_document_id"] = str(block_id(action.pop("block")))
     return tuple(AutomationCore.model_validate(one) for one in found["automations"])
 
 
@@ -29,9 +49,12 @@ def apply(file: Path) -> tuple[str, ...]:
 
     Returns:
         Their names.
+
+    Raises:
+        ValueError: a block that an action names is not on the server; nothing was changed then.
     """
-    wanted = read(file)
     with get_client(sync_client=True) as client:
+        wanted = read(file, _looked_up(client, file))
         for one in wanted:
             there = client.read_automations_by_name(one.name)
             if there:
@@ -41,6 +64,29 @@ def apply(file: Path) -> tuple[str, ...]:
     return tuple(one.name for one in wanted)
 
 
+def _looked_up(client: SyncPrefectClient, file: Path) -> BlockId:
+    def block_id(name: str) -> UUID:
+        kind, _, own = name.partition("/")
+        try:
+            document: Any = client.read_block_document_by_name(own, kind, include_secrets=False)
+        except ObjectNotFound:
+            raise ValueError(
+                f"{file} names the block {name}, which this server does not have. Make one of that "
+                "type and name (in the UI: Blocks), or take its actions out of the file."
+            ) from None
+        return UUID(str(document.id))
+
+    return block_id
+
+
+def main(file: str) -> None:
+    """Applies a file, and says which automations are there now."""
+    try:
+        names = apply(Path(file))
+    except ValueError as error:
+        sys.exit(str(error))
+    sys.stdout.writelines(f"{name}\n" for name in names)
+
+
 if __name__ == "__main__":
-    for name in apply(Path(sys.argv[1])):
-        sys.stdout.write(f"{name}\n")
+    main(sys.argv[1])

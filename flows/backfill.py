@@ -25,6 +25,8 @@ from flows.compute import refuse_unshared
 from flows.config import FleetcastConfig, load
 from flows.night import Clock, Missing, listed, plural
 from flows.progress import display, from_children
+from flows.redaction import masking
+from flows.secrets import refuse_missing
 from tasks.backfill_plan import Key, Which, waves
 from tasks.gate import Decision
 from tasks.runs import PinnedRun
@@ -52,6 +54,7 @@ def _run_name() -> str:
     flow_run_name=_run_name,
     task_runner=ThreadPoolTaskRunner(max_workers=nightly.SHARDS_AT_ONCE),  # type: ignore[arg-type]
 )
+@masking
 def backfill(
     start: date,
     end: date,
@@ -78,6 +81,8 @@ def backfill(
     config = config or load()
     refuse_unshared(config)
     remote_training.refuse_unknown(config)
+    if not instruments:  # a part of the universe is not published
+        refuse_missing(config.publish)
     whole, config = config, backfill_steps.narrowed(config, instruments or ())
     clock = Clock(get_run_logger().info)
     with workers.running(config.training.processes, from_children(display())), _ending_with_it():

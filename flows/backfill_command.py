@@ -16,6 +16,7 @@ from flows.config import FleetcastConfig
 from flows.failures import Refused
 from flows.night import Clock
 from flows.progress import from_children, showing
+from flows.secrets import refuse_missing
 from tasks.store import Store, StoreError
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def run(
     if start > end:
         raise Refused(f"START {start} lies after END {end}. Name the earlier date first.")
     refuse_unshared(config)
+    if not instruments:  # a part of the universe is not published
+        refuse_missing(config.publish, look_up=False)
     try:
         store = Store.open(config.store.url)
     except StoreError as error:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows import backfill_cli, console, curation_cli
+from flows import backfill_cli, console, curation_cli, status_cli
 from flows.cli_options import (
     Answer,
     ConfigOption,
@@ -238,6 +238,7 @@ def compact(
         compact_command.run(open_store(settings, create=False), dataset, as_json=answer == "json")
 
 
+app.command()(status_cli.status)
 app.command()(backfill_cli.backfill)
 app.command()(curation_cli.quarantine)
 app.command()(curation_cli.erase)

@@ -18,6 +18,7 @@ from flows.compute import ComputeConfig
 from flows.config_errors import ConfigError, explain
 from flows.config_fields import suggestion
 from flows.cron import parse_cron
+from flows.monitoring import MonitoringConfig
 from flows.redaction import has_credentials
 from tasks.bars import ValidationConfig
 from tasks.identity import content_id
@@ -106,7 +107,7 @@ class PublishConfig(_Frozen):
     @property
     def outside(self) -> bool:
         """Whether forecasts go anywhere outside the store."""
-        return any(sink.url is not None for sink in (self.sql, self.folder, self.webhook))
+        return self.sql.url is not None or self.folder.url is not None or self.webhook.on
 
 
 class ScheduleConfig(_Frozen):
@@ -185,6 +186,7 @@ class FleetcastConfig(_Frozen):
     publish: PublishConfig = PublishConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     compute: ComputeConfig = ComputeConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
     prefect: PrefectConfig = PrefectConfig()
 
     @model_validator(mode="after")

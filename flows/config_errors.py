@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from flows.config_fields import KEY, allowed_at, choices_at, is_table, names_at, suggestion
 from flows.redaction import without_secrets
+from tasks.sinks.config import without_tokens
 
 
 class ConfigError(Exception):
@@ -91,8 +92,10 @@ def _is_union_branch(part: str | int) -> bool:
 
 
 def _shown(value: object) -> str:
+    """A refused value, without what may be a secret that somebody put into the wrong place."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, str):
-        return f'"{without_secrets(value)}"'
-    return without_secrets(str(value))
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(map(str, value))}}}"  # its names: a value may be a secret
+    shown = without_tokens(without_secrets(str(value)))
+    return f'"{shown}"' if isinstance(value, str) else shown

@@ -11,12 +11,15 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from flows.config import FleetcastConfig
+from flows.failures import Refused
+from flows.redaction import without_secrets
+from flows.secrets import Wanted, blocks, key_of, of_sinks, refuse_missing
 
 _PYTHONS = ((3, 11), (3, 13))
 _PACKAGES = "tensorflow keras prefect pandas pyarrow numpy deltalake pydantic exchange_calendars"
@@ -57,11 +60,13 @@ def checks(config: FleetcastConfig) -> Iterator[Check]:
     yield _python()
     yield from _versions()
     yield _machine()
-    yield _source(config)
+    in_prefect = blocks(config)
+    if not in_prefect:
+        yield from _outside(config)
     yield _store(config)
     yield _disk(config)
     yield _gpu()
-    yield _prefect(config)
+    yield from _prefect(config, _outside(config) if in_prefect else ())
 
 
 def _python() -> Check:
@@ -88,15 +93,44 @@ def _machine() -> Check:
     return Check("machine", ok, f"{cores} cores, {memory:.1f} GiB memory", remedy)
 
 
+def _outside(config: FleetcastConfig) -> Iterator[Check]:
+    """What may need a secret, which may be in a Prefect block."""
+    yield _source(config)
+    if config.publish.outside:
+        yield _sinks(config)
+
+
 def _source(config: FleetcastConfig) -> Check:
     from tasks.sources import SourceError, open_source
+    from tasks.sources.provider import ProviderSource
 
+    named = config.universe.instruments
     try:
-        source = open_source(config.source)
-        count = len(source.instruments())
+        with key_of(config.source):
+            source = open_source(config.source)
+            # Providers over the network have no list, and are not asked for bars here.
+            listed = named if named and isinstance(source, ProviderSource) else source.instruments()
+            count = len(listed)
     except SourceError as error:
-        return Check("source", ok=False, found=str(error), remedy="See [source] in the file.")
+        found = without_secrets(str(error))
+        return Check("source", ok=False, found=found, remedy="See [source] in the file.")
     return Check("source", ok=True, found=f"{source.name}, {count:,} instruments")
+
+
+def _sinks(config: FleetcastConfig) -> Check:
+    """Whether every sink has its secrets. No sink is asked: that is for `fleetcast publish`."""
+    try:
+        refuse_missing(config.publish)
+    except Refused as error:
+        found = without_secrets(str(error))
+        return Check("sinks", ok=False, found=found, remedy="See [publish] in the file.")
+    wanted = of_sinks(config.publish)
+    told = [f"{one.variable} from {_block(one)}" for one in wanted]
+    return Check("sinks", ok=True, found=", ".join(told) or "no secret is needed")
+
+
+def _block(wanted: Wanted) -> str:
+    return "the environment" if wanted.block is None else f"Prefect's block {wanted.block}"
 
 
 def _store(config: FleetcastConfig) -> Check:
@@ -153,7 +187,8 @@ def _gpu() -> Check:
     return Check("gpu", ok=True, found="none: training uses the processor", remedy=remedy)
 
 
-def _prefect(config: FleetcastConfig) -> Check:
+def _prefect(config: FleetcastConfig, then: Iterable[Check] = ()) -> Iterator[Check]:
+    """Whether Prefect answers; and, while it does, the checks in `then`."""
     from flows import prefect_home
     from flows.prefect_server import PrefectServerError
 
@@ -169,9 +204,10 @@ def _prefect(config: FleetcastConfig) -> Check:
                 found = f"none configured; a local server starts in {seconds:.0f} s"
             else:
                 found = prefect.api_url or f"profile {os.environ.get('PREFECT_PROFILE')}"
+            yield Check("prefect server", ok=True, found=found)
+            yield from then
     except PrefectServerError as error:
-        return Check("prefect server", ok=False, found=str(error))
-    return Check("prefect server", ok=True, found=found)
+        yield Check("prefect server", ok=False, found=without_secrets(str(error)))
 
 
 def _folder(config: FleetcastConfig) -> Path | None:

@@ -12,7 +12,7 @@ from enum import IntEnum
 import typer
 from rich.console import Console
 
-from flows.redaction import without_secrets
+from flows.redaction import masked, without_secrets
 
 
 class Exit(IntEnum):
@@ -33,7 +33,8 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not a fault
 def answering(console: Console, *, debug: bool = False) -> Iterator[None]:
     """Turns exceptions into a message on `console` and an exit code; `debug` lets them through."""
     try:
-        yield
+        with masked():
+            yield
     except (typer.Exit, typer.Abort):
         raise
     except KeyboardInterrupt:

@@ -18,7 +18,7 @@ from flows.config import FleetcastConfig
 from flows.night import Clock, plural
 from flows.progress import showing
 from flows.redaction import without_secrets
-from flows.secrets import prefect_for_key
+from flows.secrets import of_source, prefect_for
 from tasks.ingest import IngestReport, InstrumentCounts
 from tasks.store import Store
 
@@ -53,7 +53,7 @@ def run(
     clock = Clock()
     place = Store.open(config.store.url).local_path
     with (
-        prefect_for_key(config.source, place, config.prefect.api_url),
+        prefect_for([of_source(config.source)], place, config.prefect.api_url),
         showing(console.messages()),
         clock.part("ingest", "Ingest") as notes,
     ):

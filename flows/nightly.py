@@ -17,11 +17,13 @@ from prefect.futures import PrefectFuture
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import artifacts, remote_training, steps, workers
+from flows import artifacts, monitoring, remote_training, steps, workers
 from flows.compute import refuse_unshared
 from flows.config import FleetcastConfig, load
 from flows.night import Clock, Missing, Night, listed, plural
 from flows.progress import display, from_children
+from flows.redaction import masking
+from flows.secrets import refuse_missing
 from tasks.forecast import ForecastResult
 from tasks.gate import Decision
 from tasks.matured import Matured
@@ -35,6 +37,7 @@ SHARDS_AT_ONCE = 8
 
 
 @task(name="ingest", task_run_name="ingest", cache_policy=NO_CACHE)
+@masking
 def ingest_bars(config: FleetcastConfig) -> steps.Ingested:
     """New and changed bars and actions into the store, bad rows into quarantine."""
     ingested = steps.ingest_bars(config)
@@ -43,6 +46,7 @@ def ingest_bars(config: FleetcastConfig) -> steps.Ingested:
 
 
 @task(name="pin", task_run_name="pin", cache_policy=NO_CACHE)
+@masking
 def pin_run(
     config: FleetcastConfig,
     instruments: tuple[str, ...],
@@ -56,12 +60,14 @@ def pin_run(
 
 
 @task(name="score", task_run_name="score", cache_policy=NO_CACHE)
+@masking
 def score(request: ShardRequest) -> Matured:
     """Score the forecasts that have matured."""
     return steps.score(request)
 
 
 @task(name="train", task_run_name="train-{request.shard.name}", cache_policy=NO_CACHE)
+@masking
 def train_shard(
     config: FleetcastConfig, request: ShardRequest, piece: str | None = None
 ) -> TrainResult:
@@ -75,12 +81,14 @@ def train_shard(
 
 
 @task(name="gate", task_run_name="gate", cache_policy=NO_CACHE)
+@masking
 def decide(request: ShardRequest, models: tuple[Model, ...]) -> tuple[Decision, ...]:
     """Decide per instrument and target what is published."""
     return steps.decide(request, models)
 
 
 @task(name="forecast", task_run_name="forecast-{request.shard.name}", cache_policy=NO_CACHE)
+@masking
 def forecast_shard(
     request: ShardRequest, models: tuple[Model, ...], decisions: tuple[Decision, ...]
 ) -> ForecastResult:
@@ -89,22 +97,29 @@ def forecast_shard(
 
 
 @task(name="publish", task_run_name="publish", cache_policy=NO_CACHE)
+@masking
 def publish(config: FleetcastConfig, run: PinnedRun) -> tuple[str, ...]:
     """Replace the latest files."""
     return steps.publish(config, run)
 
 
 @task(name="publish-outside", task_run_name="publish-outside", cache_policy=NO_CACHE)
+@masking
 def publish_outside(config: FleetcastConfig, run: PinnedRun) -> tuple[SinkOutcome, ...]:
     """Deliver the forecasts to every sink, and what it missed on earlier nights."""
     return steps.publish_outside(config, run)
 
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE)
+@masking
 def report(config: FleetcastConfig, run: PinnedRun) -> str | None:
     """Write the report, and show scores and forecasts in Prefect."""
     artifacts.scores_and_forecasts(config, run)
-    return steps.write_report(config, run) if config.publish.report else None
+    if not config.publish.report:
+        return None
+    page = steps.write_report(config, run)
+    artifacts.report_link(config, run, page)
+    return page
 
 
 def _run_name() -> str:
@@ -118,6 +133,7 @@ def _run_name() -> str:
     flow_run_name=_run_name,
     task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE),  # type: ignore[arg-type]
 )
+@masking
 def nightly(
     as_of: date | None = None, config: FleetcastConfig | None = None, *, catch_up: bool = False
 ) -> Night:
@@ -134,6 +150,7 @@ def nightly(
     config = config or load()
     refuse_unshared(config)
     remote_training.refuse_unknown(config)
+    refuse_missing(config.publish)
     log = get_run_logger()
     missed: tuple[date, ...] = ()
     problems: list[str] = []
@@ -178,6 +195,7 @@ def _one(
         return _night(config, run, ingested, clock)
     except BaseException as error:
         steps.close_run(config, run, failure=steps.failed("broken off", error))
+        monitoring.tell(config, run, finished=False)
         raise
 
 
@@ -229,6 +247,7 @@ def _night(
         with clock.part("sinks", "Publish outside") as notes:
             problems += outside(publish_outside.submit(config, run), notes)
     steps.close_run(config, run, remark="; ".join(broken) or None)
+    problems += monitoring.tell(config, run)
     return Night(
         run_id=run.run_id,
         session=run.session,

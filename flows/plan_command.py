@@ -20,6 +20,7 @@ from flows.config import FleetcastConfig
 from flows.failures import Refused
 from flows.night import listed, plural
 from flows.plan_picture import label, picture
+from flows.secrets import no_key_needed
 from tasks import runs
 from tasks.fold_plan import SEGMENTS, FoldPlan, plan_of_calendar, plans_of
 from tasks.folds import trainings
@@ -69,7 +70,8 @@ def find(config: FleetcastConfig, instrument: str | None, *, now: datetime) -> P
         StoreError: the store can't be read.
     """
     settings, calendars = config.forecast_settings(), Calendars.load(config.calendar)
-    source, seeds = open_source(config.source), config.model.seeds
+    with no_key_needed(config.source):  # it is only asked for its lag
+        source, seeds = open_source(config.source), config.model.seeds
     names: tuple[str, ...] = ()
     try:
         store = Store.open(config.store.url, create=False)

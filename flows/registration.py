@@ -1,14 +1,15 @@
 """What a running Prefect server is told beside the deployments, and what it tells of runs.
 
 Owns pools, the limit on GPUs, automations, and the lines that `fleetcast up` shows. Never starts a
-process. Import it once Prefect's environment is set.
+process. Import it once Prefect's environment is set. Run as a module, it makes the pools.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -19,26 +20,40 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectAlreadyExists
-from prefect.workers.process import ProcessWorker
 from rich.console import Console
 
-from flows import automations
+from flows import automations, deployments
 from flows.redaction import without_secrets
 from flows.train_shard import GPU_LIMIT
 
 _BEGUN = [one for one in StateType if one != StateType.SCHEDULED]
 
 
-def make_pools(*, gpus: int) -> None:
-    """The work pools `cpu` and `gpu`, and as many slots as there are GPUs; run again, no more."""
+def make_pools(*, gpus: int, gpu_template: Path | None = None, gpu_type: str = "process") -> None:
+    """The work pools `cpu` and `gpu`, and as many slots as there are GPUs; changes what differs.
+
+    Args:
+        gpus: how many there are: the limit of the pool, and of trainings anywhere.
+        gpu_template: the base job template of the pool `gpu`; without one that of `deploy/pools`.
+        gpu_type: the type of that pool.
+
+    Raises:
+        Refused: the folder `deploy` is not there.
+    """
+    template = gpu_template or deployments.file("pools/gpu.json")
     with get_client(sync_client=True) as client:
-        for name in ("cpu", "gpu"):
-            template = ProcessWorker.get_default_base_job_template()
-            wanted = WorkPoolCreate(name=name, type="process", base_job_template=template)
-            with suppress(ObjectAlreadyExists):
-                client.create_work_pool(wanted)
+        _make_pool(client, "cpu", "process", deployments.file("pools/cpu.json"))
+        _make_pool(client, "gpu", gpu_type, template)
         client.update_work_pool("gpu", WorkPoolUpdate(concurrency_limit=gpus))
         client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, gpus)
+
+
+def _make_pool(client: SyncPrefectClient, name: str, kind: str, file: Path) -> None:
+    template = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template))
+    except ObjectAlreadyExists:
+        client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
 
 
 def heal(file: Path) -> None:
@@ -95,3 +110,16 @@ def _line(run: FlowRun, state: str) -> str:
     told = "" if run.state is None or not run.state.message else f": {run.state.message}"
     when = f"{run.state.timestamp.astimezone():%H:%M:%S}" if run.state is not None else ""
     return without_secrets(f"{when} {run.name} {state}{told}")
+
+
+def main() -> None:
+    """Makes the pools on the server that is set."""
+    parser = argparse.ArgumentParser(prog="python -m flows.registration")
+    parser.add_argument("--gpus", type=int, default=1)
+    parser.add_argument("--gpu-template", type=Path)
+    parser.add_argument("--gpu-type", default="process")
+    make_pools(**vars(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

@@ -16,7 +16,7 @@ from flows.config import FleetcastConfig
 from flows.failures import Refused
 from flows.night import Clock
 from flows.progress import from_children, showing
-from flows.secrets import no_key_needed
+from flows.secrets import no_key_needed, refuse_missing
 from tasks import runs
 from tasks.members import read_membership
 from tasks.sessions import Calendars, ExchangeCalendar
@@ -42,13 +42,15 @@ def run_night(
         debug: let Prefect write its log to the terminal.
 
     Raises:
-        Refused: the store can't be used, or not where `compute.train` trains.
+        Refused: the store can't be used, or not where `compute.train` trains; or a sink lacks a
+            secret.
         RunError: `day` lies in the future, or before the first bar of the store.
         MembershipError: the membership file can't be used.
         SourceError: the source can't be used.
         PrefectServerError: Prefect can't be reached.
     """
     refuse_unshared(config)
+    refuse_missing(config.publish, look_up=False)  # the flow looks into Prefect
     try:
         store = Store.open(config.store.url)
     except StoreError as error:

@@ -19,7 +19,7 @@ from flows.failures import describe
 from flows.night import Counts, Missing
 from flows.progress import display
 from flows.redaction import without_secrets
-from flows.secrets import key_of, no_key_needed
+from flows.secrets import key_of, no_key_needed, of_blocks
 from tasks import runs
 from tasks.decisions import decide_and_score
 from tasks.forecast import ForecastResult, forecast_shard
@@ -305,12 +305,14 @@ def publish_outside(config: FleetcastConfig, run: PinnedRun) -> tuple[SinkOutcom
     from tasks.sinks.outside import publish_outside
 
     sinks = open_sinks(config.publish.sql, config.publish.folder, config.publish.webhook)
-    return publish_outside(Store.open(config.store.url), run, sinks, datetime.now(UTC))
+    with of_blocks(config.publish):
+        told = publish_outside(Store.open(config.store.url), run, sinks, datetime.now(UTC))
+    return tuple(replace(one, problem=one.problem and without_secrets(one.problem)) for one in told)
 
 
 def sink_problems(outcomes: Sequence[SinkOutcome]) -> tuple[str, ...]:
-    """What a person should know of them, free of secrets."""
-    return tuple(without_secrets(one.problem) for one in outcomes if one.problem is not None)
+    """What a person should know of them."""
+    return tuple(one.problem for one in outcomes if one.problem is not None)
 
 
 def forecast_count(config: FleetcastConfig, run: PinnedRun) -> int:

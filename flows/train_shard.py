@@ -10,12 +10,17 @@ from prefect.concurrency.sync import concurrency
 
 from flows import steps, workers
 from flows.config import FleetcastConfig, load
+from flows.redaction import masking
 from tasks import runs
 from tasks.store import Store
 from tasks.train import train_shard as train_models
 
 GPU_LIMIT = "gpu"
 """The global concurrency limit that every training holds a slot of: as many as there are GPUs."""
+
+LEASE_SECONDS = 120.0
+"""How long the slot of a training that was killed stays taken: about as long as its run, which a
+missing heartbeat ends after 90 seconds. Renewed after three quarters of it."""
 
 
 def train_pinned(run_id: str, shard: str, config: FleetcastConfig) -> int:
@@ -39,6 +44,7 @@ def train_pinned(run_id: str, shard: str, config: FleetcastConfig) -> int:
 
 
 @flow(name="train-shard", flow_run_name="train-{shard}")
+@masking
 def train_shard(run_id: str, shard: str, config: FleetcastConfig | None = None) -> str:
     """Train what is due in one shard of a pinned run. The nightly flow starts it by itself.
 
@@ -51,6 +57,13 @@ def train_shard(run_id: str, shard: str, config: FleetcastConfig | None = None) 
         config: What the run was pinned with, and where the store is; without it the worker's own
             fleetcast.toml.
     """
-    with concurrency(GPU_LIMIT, occupy=1, strict=True):
+    with concurrency(
+        GPU_LIMIT,
+        occupy=1,
+        strict=True,
+        lease_duration=LEASE_SECONDS,
+        # A server that is away costs no training: a GPU's worker has one run at a time anyway.
+        raise_on_lease_renewal_failure=False,
+    ):
         trained = train_pinned(run_id, shard, config or load())
     return f"{trained} models trained"

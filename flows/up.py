@@ -26,6 +26,8 @@ from tasks.store import Store
 
 _START_SECONDS = 180.0
 _LOOK_SECONDS = 2.0
+LEASE_STORAGE = "prefect.server.concurrency.lease_storage.filesystem"
+"""Where the server keeps who holds a slot of a limit: in files below its home."""
 
 
 def run(config: FleetcastConfig, *, host: str, port: int, once: bool) -> bool:
@@ -104,6 +106,8 @@ class _Family:
                 "PREFECT_SERVER_API_PORT": str(self._listen[1]),
                 "PREFECT_UI_API_URL": self.api_url,
                 "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+                # In memory, a killed server would forget who holds a slot of a limit.
+                "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASE_STORAGE,
                 "DO_NOT_TRACK": "1",
                 "PYTHONPATH": os.pathsep.join(
                     [str(deployments.FOLDER.parent), os.environ.get("PYTHONPATH", "")]

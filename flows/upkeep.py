@@ -13,10 +13,12 @@ from prefect.artifacts import create_table_artifact
 
 from flows import artifacts, steps
 from flows.config import FleetcastConfig, load
+from flows.redaction import masking
 from tasks.store import Store
 
 
 @flow(name="ingest")
+@masking
 def ingest(
     config: FleetcastConfig | None = None, instruments: tuple[str, ...] = (), full: bool = False
 ) -> str:
@@ -34,6 +36,7 @@ def ingest(
 
 
 @flow(name="compact")
+@masking
 def compact(config: FleetcastConfig | None = None, dataset: str | None = None) -> str:
     """Merge the store's small files, so that reads stay quick; changes no row.
 

@@ -23,6 +23,7 @@ from tasks.identity import FORECAST_CODE_VERSION, content_id
 from tasks.kinds import default_baseline, fallbacks
 from tasks.live import Live, key_of, live_forecasts
 from tasks.methods import Predicted, fallback
+from tasks.old_bars import sessions_old
 from tasks.sessions import Calendars, ExchangeCalendar, SessionError
 from tasks.settings import EvaluationConfig
 from tasks.shards import ShardRequest
@@ -169,17 +170,14 @@ class _NoIntervalError(ValueError):
 
 
 def _age(series: Series, calendar: ExchangeCalendar, request: ShardRequest) -> int:
-    """Sessions of its own exchange, published by the run's `as_of`, that came after its newest bar.
-
-    On the evening of a day in New York, Tokyo's session of that date is old, and that of what
-    trades around the clock is not over.
-    """
-    newest = series.sessions[-1].item()
-    try:
-        due = min(request.session, calendar.last_session(request.as_of, request.lag))
-    except SessionError:  # its calendar is not known for so long
-        due = request.session
-    return max(calendar.count(newest, due) - 1, 0)
+    """Sessions that its newest bar is old, see `tasks.old_bars`."""
+    return sessions_old(
+        series.sessions[-1].item(),
+        calendar,
+        session=request.session,
+        as_of=request.as_of,
+        lag=request.lag,
+    )
 
 
 def _unusable(

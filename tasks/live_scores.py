@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from lstm_models import class_scores, classes, scores
-from tasks.decisions import PUBLISHED
 from tasks.features import Floats, Series, next_returns, targets, variance_floor
 from tasks.identity import content_id
 from tasks.kinds import default_baseline, is_class_kind
+from tasks.loss_panel import PUBLISHED
 from tasks.sessions import ExchangeCalendar
 
 LIVE = "live"

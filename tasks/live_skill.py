@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from lstm_models.fleet_config import KINDS
 from lstm_models.scores import skill_score
-from tasks.decisions import PUBLISHED
 from tasks.features import Floats
 from tasks.kinds import primary_score
 from tasks.live_scores import LIVE
+from tasks.loss_panel import PUBLISHED
 from tasks.pooled_skill import PooledSkill
 from tasks.storage.rows import codes_of, starts_of
 from tasks.store import Store

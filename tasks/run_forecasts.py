@@ -22,13 +22,18 @@ def forecasts_of(store: Store, run: PinnedRun) -> pa.Table:
     A baseline that stood in for a shard whose training failed is replaced by what the same night
     forecast once the training went through: of several rows the newest made is the one.
 
+    Args:
+        store: holds the forecasts.
+        run: whose.
+
     Raises:
         StoreError: the store can't be read.
     """
     instruments = sorted(name for names in run.shards.values() for name in names)
-    rows = store.read("forecasts", instruments=instruments)
-    same_night = pc.equal(rows["as_of"], pa.scalar(run.as_of, rows["as_of"].type))
-    rows = rows.filter(pc.and_(same_night, pc.equal(rows["config_hash"], run.config_hash)))
+    # Files of other nights are not read: with a year of them that takes a tenth of the time.
+    of_night = {"as_of": (run.as_of, run.as_of)}
+    rows = store.read("forecasts", instruments=instruments, between=of_night)
+    rows = rows.filter(pc.equal(rows["config_hash"], run.config_hash))
     cells = list(zip(*(rows[name].to_pylist() for name in _ABOUT), strict=True))
     made = rows["made_at"].to_pylist()
     newest: dict[tuple[object, ...], int] = {}

@@ -191,8 +191,8 @@ class Store:
             as_of: facts known later are left out; None: all that is known.
             instruments: only these; files and row groups without them are not read.
             among: of derived rows, column of texts → the values wanted.
-            between: column of sessions → the first and the last wanted; of facts a column of the
-                key.
+            between: column of sessions or instants → the first and the last wanted; of facts a
+                column of the key.
             versions: dataset → pinned version, as `versions()` gave it; None: the newest.
             columns: only these, in this order.
 
@@ -276,7 +276,7 @@ class Store:
             columns: only these, in this order.
             instruments: only these.
             among: column of texts → the values wanted.
-            between: column of sessions → the first and the last wanted.
+            between: column of sessions or instants → the first and the last wanted.
 
         Raises:
             StoreError: an argument names something that is not there, or the store can't be read.
@@ -296,6 +296,8 @@ class Store:
     def compact(self, dataset: str | None = None) -> dict[str, CompactCounts]:
         """Merges small files into few, writes checkpoints of the logs, removes what has expired.
 
+        Without a name also the halves of files that killed processes were writing.
+
         No row changes, other processes may read and write meanwhile, and pinned versions stay
         readable for as long as `versions` says.
 
@@ -309,6 +311,8 @@ class Store:
             StoreError: there is no such dataset, or the store can't be read or written.
         """
         specs = DATASETS.values() if dataset is None else [arguments.named(dataset)]
+        if dataset is None:
+            places.sweep(self.place)
         return {spec.name: compaction.compact(self.place, spec) for spec in specs}
 
     def erase(self, instruments: Sequence[str] = (), sources: Sequence[str] = ()) -> ErasedCounts:

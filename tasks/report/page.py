@@ -54,6 +54,8 @@ def write_report(store: Store, *, run_id: str | None = None) -> str:
 def run_picture(store: Store, *, run_id: str | None = None) -> bytes:
     """The charts of a run's first instruments as one standalone SVG, for a Prefect artifact.
 
+    They are below each other: Prefect's page of an artifact is as wide as one.
+
     Raises:
         LookupError: The store has no such run.
     """
@@ -66,8 +68,7 @@ def run_picture(store: Store, *, run_id: str | None = None) -> bytes:
     rows = []
     for name in instruments[:PICTURED]:
         made = (one.figures.drawing() for one in shown if one.instrument == name)
-        drawings = [drawing for drawing in made if drawing is not None]
-        rows += [drawings[i : i + 2] for i in range(0, len(drawings), 2)]
+        rows += [[drawing] for drawing in made if drawing is not None]
     return forecast_picture(rows, heading)
 
 

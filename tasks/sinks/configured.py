@@ -15,12 +15,12 @@ from tasks.sinks.webhook import WebhookSink
 def open_sinks(
     sql: SqlSinkConfig, folder: FolderSinkConfig, webhook: WebhookSinkConfig
 ) -> tuple[Sink, ...]:
-    """The sinks whose `url` is set; who tells people comes last, when the data is there."""
+    """The sinks that are switched on; who tells people comes last, when the data is there."""
     found: list[Sink] = []
     if sql.url is not None:
         found.append(SqlSink(sql))
     if folder.url is not None:
         found.append(FolderSink.configured(folder))
-    if webhook.url is not None:
+    if webhook.on:
         found.append(WebhookSink(webhook))
     return tuple(found)

@@ -61,6 +61,7 @@ class FolderSink:
             remote = place.local_path is None
             if not remote:
                 places.check_writable(place)
+            places.sweep(place, "latest")
             return bool(publish_latest(Files(place), edition.rows))
         except (StoreError, OSError) as error:
             told = f"publish.folder.url: {error}".rstrip(".")

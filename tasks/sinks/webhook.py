@@ -24,7 +24,7 @@ import httpx
 import pyarrow.compute as pc
 
 from tasks.runs import PinnedRun
-from tasks.sinks.config import WEBHOOK_KEY, WebhookSinkConfig
+from tasks.sinks.config import WEBHOOK_KEY, WebhookSinkConfig, refuse_unasked
 from tasks.sinks.sink import Edition, RefusedError, SinkError, TryAgainError, retried
 from tasks.sources.rate_limit import Clock
 
@@ -69,13 +69,22 @@ class WebhookSink:
     @property
     def name(self) -> str:
         """Its server; of the rest of the address, which may be secret, only a hash."""
-        digest = hashlib.sha256((self.config.url or "").encode()).hexdigest()[:8]
+        digest = hashlib.sha256(self._address.encode()).hexdigest()[:8]
         return f"webhook {self._server} ({digest})"
 
     @property
+    def _address(self) -> str:
+        variable = self.config.variable
+        return (self.config.url if variable is None else os.environ.get(variable, "").strip()) or ""
+
+    @property
     def _server(self) -> str:
-        parts = urlsplit(self.config.url or "")
-        return f"{parts.scheme}://{parts.netloc}"
+        parts = urlsplit(self._address)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+    @property
+    def _named(self) -> str:
+        return self.config.variable or "publish.webhook.url"
 
     def takes(self, run: PinnedRun) -> bool:
         """Live runs; backfilled ones where the configuration says so."""
@@ -93,9 +102,10 @@ class WebhookSink:
 
         Raises:
             RefusedError: the receiver does not take this message.
-            SinkError: there is no key, no answer, or one that sends us away.
+            SinkError: there is no address, no key, no answer, or one that sends us away.
         """
-        key = _key()
+        check_address(self.config)
+        key = signing_key()
         logging.getLogger("httpx").addFilter(_SERVERS_ONLY)  # once: a filter is never added twice
         body = body_of(edition, self.config)
         with httpx.Client(timeout=self.config.timeout_seconds, follow_redirects=False) as client:
@@ -114,9 +124,7 @@ class WebhookSink:
         }
         try:
             # Of the answer only the head is read: its body could be of any size.
-            with client.stream(
-                "POST", self.config.url or "", content=body, headers=headers
-            ) as answer:
+            with client.stream("POST", self._address, content=body, headers=headers) as answer:
                 status = answer.status_code
                 wait = answer.headers.get("Retry-After", "")
         except httpx.TimeoutException:
@@ -126,7 +134,7 @@ class WebhookSink:
         except httpx.HTTPError as error:  # its text may have the address
             reason = TryAgainError(f"no connection to {self._server} ({type(error).__name__})")
         except (httpx.InvalidURL, UnicodeError):
-            reason = SinkError("publish.webhook.url is no address that can be asked")
+            reason = SinkError("the webhook's address is none that can be asked")
         else:
             if httpx.codes.is_success(status):
                 return True
@@ -141,7 +149,7 @@ class WebhookSink:
             return RefusedError(f"{told}; what it does not take is not sent again")
         if httpx.codes.is_redirect(status):
             return SinkError(f"{told}: write the address that it redirects to into the config")
-        return SinkError(f"{told}: check publish.webhook.url, and that {WEBHOOK_KEY} is its key")
+        return SinkError(f"{told}: check {self._named}, and that {WEBHOOK_KEY} is its key")
 
 
 class _ServersOnly(logging.Filter):
@@ -223,7 +231,25 @@ def _text(value: object) -> str:
     raise TypeError(f"Expected a value that JSON can hold. Received: {value!r}")
 
 
-def _key() -> bytes:
+def check_address(config: WebhookSinkConfig) -> None:
+    """Checks what the environment has, where the configuration leaves the address to it.
+
+    Raises:
+        SinkError: there is none, or it is none; the message does not show it.
+    """
+    if config.variable is None:
+        return
+    told = f"the environment variable {config.variable}, which has the webhook's address,"
+    address = os.environ.get(config.variable, "").strip()
+    if not address:
+        raise SinkError(f"{told} is empty")
+    try:
+        refuse_unasked(address)
+    except ValueError as error:
+        raise SinkError(f"{told} holds none: {error}") from None
+
+
+def signing_key() -> bytes:
     """The signing key out of the environment.
 
     Raises:

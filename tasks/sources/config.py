@@ -229,6 +229,30 @@ class SourceConfig(BaseModel):
             )
         return url
 
+    @field_validator("path")
+    @classmethod
+    def _web_address_holds_no_secret(cls, url: str | None) -> str | None:
+        if url is not None and url.startswith(("http://", "https://")):
+            parts = urlsplit(url)
+            if "@" in parts.netloc or _tells_a_secret(parts.query):
+                raise ValueError(
+                    "holds a password or key. Leave it out: a configuration is seen by many"
+                )
+        return url
+
+    @field_validator("options")
+    @classmethod
+    def _options_hold_no_secret(
+        cls, options: Mapping[str, str | int | float | bool]
+    ) -> Mapping[str, str | int | float | bool]:
+        for name in options:
+            if _SECRET_NAME.search(name):
+                raise ValueError(
+                    f"{name} seems to be a secret. A plug-in's key comes from the environment, or "
+                    "from source.key_block"
+                )
+        return options
+
     @field_validator("symbols")
     @classmethod
     def _symbols_are_told(cls, symbols: Mapping[str, str]) -> Mapping[str, str]:
@@ -250,6 +274,8 @@ class SourceConfig(BaseModel):
                 "and put a key into the provider's environment variable, such as TIINGO_API_KEY, "
                 "or into source.key_block"
             )
+        if "@" in parts.netloc:
+            raise ValueError("holds a user or password. Leave only the server and a path")
         return url
 
     @field_validator("date_format")
@@ -320,5 +346,14 @@ def holds_password(url: str) -> bool:
     user, at, _ = address.rpartition("@")
     if at and ":" in user and not user.startswith("/"):
         return True
-    told = unquote_plus(query).lower()  # also what an ODBC string within the query holds
-    return re.search(r"(?:^|[&;])[^=&;]*(?:passw|pwd|secret|token)[^=&;]*=[^&;]", told) is not None
+    return _tells_a_secret(query)
+
+
+_SECRET_NAME = re.compile(r"passw|pwd|secret|token|api_?key|signature|^sig$", re.IGNORECASE)
+"""What a secret is called, in an address or among options."""
+
+
+def _tells_a_secret(query: str) -> bool:
+    told = unquote_plus(query)  # also what an ODBC string within the query holds
+    fields = (one.partition("=") for one in re.split("[&;]", told))
+    return any(value and _SECRET_NAME.search(name.strip()) for name, _, value in fields)

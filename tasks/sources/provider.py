@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Protocol
 
 from tasks.actions import PriceBasis
 from tasks.sources.answers import ProviderError, RequestError, UnansweredError
 from tasks.sources.config import SourceConfig
+from tasks.sources.configured import Configured
 from tasks.sources.http import Client, Key
 from tasks.sources.merge import between, merge
 from tasks.sources.protocol import Fetched, SourceError, SourceProblem
@@ -53,7 +54,7 @@ class Ask(Protocol):
 
 
 @dataclass(frozen=True)
-class ProviderSource:
+class ProviderSource(Configured):
     """A `Source` over the network.
 
     Attributes:
@@ -63,30 +64,9 @@ class ProviderSource:
         ask: what it is asked.
     """
 
-    config: SourceConfig
     price_basis: PriceBasis
     client: Client
     ask: Ask
-
-    @property
-    def name(self) -> str:
-        """Written into every row."""
-        return self.config.name
-
-    @property
-    def lag(self) -> timedelta:
-        """From the close of a session until its bar is published."""
-        return self.config.lag
-
-    @property
-    def archive(self) -> bool:
-        """Whether it is history that does not grow; a provider's does, unless stated otherwise."""
-        return bool(self.config.archive)
-
-    @property
-    def incremental(self) -> bool:
-        """Only what is missing is worth asking for."""
-        return True
 
     @property
     def batch_size(self) -> int | None:

@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection
 from tasks.actions import PriceBasis
 from tasks.sources.cells import as_text
 from tasks.sources.config import FieldName, SourceConfig
+from tasks.sources.configured import Configured
 from tasks.sources.dialect import Dialect
 from tasks.sources.headers import HeaderError, recognise
 from tasks.sources.merge import between, merge
@@ -64,39 +65,17 @@ class _Relation:
 
 
 @dataclass(frozen=True)
-class SqlSource:
+class SqlSource(Configured):
     """A `Source` that reads a database. A table and a query are asked in the same way.
 
     Attributes:
         config: where, what, and how it is read.
     """
 
-    config: SourceConfig
-
-    @property
-    def name(self) -> str:
-        """Written into every row."""
-        return self.config.name
-
     @property
     def price_basis(self) -> PriceBasis:
         """What the prices are."""
         return self.config.price_basis or "split_adjusted"
-
-    @property
-    def lag(self) -> timedelta:
-        """From the close of a session until its bar is published."""
-        return self.config.lag
-
-    @property
-    def archive(self) -> bool:
-        """Whether it is history that does not grow."""
-        return bool(self.config.archive)
-
-    @property
-    def incremental(self) -> bool:
-        """A database finds a part of the sessions sooner than all of them."""
-        return True
 
     @property
     def batch_size(self) -> int | None:

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from tasks.actions import PriceBasis
 from tasks.sources.config import SourceConfig
+from tasks.sources.configured import Configured
 from tasks.sources.headers import recognise
 from tasks.sources.merge import between, merge
 from tasks.sources.protocol import Fetched, SourceError, SourceProblem
@@ -58,7 +59,7 @@ def open_yahoo(config: SourceConfig) -> YahooSource:
 
 
 @dataclass(frozen=True)
-class YahooSource:
+class YahooSource(Configured):
     """A `Source` that asks Yahoo, instrument after instrument.
 
     What Yahoo calls unadjusted is adjusted for splits, but not for dividends. Prices stay in the
@@ -69,32 +70,10 @@ class YahooSource:
         config: symbols, first session, time-out and attempts.
     """
 
-    config: SourceConfig
-
-    @property
-    def name(self) -> str:
-        """Written into every row."""
-        return self.config.name
-
     @property
     def price_basis(self) -> PriceBasis:
         """What the prices are."""
         return self.config.price_basis or "split_adjusted"
-
-    @property
-    def lag(self) -> timedelta:
-        """From the close of a session until its bar is published."""
-        return self.config.lag
-
-    @property
-    def archive(self) -> bool:
-        """Whether it is history that does not grow."""
-        return bool(self.config.archive)
-
-    @property
-    def incremental(self) -> bool:
-        """Only the sessions asked for are sent."""
-        return True
 
     @property
     def batch_size(self) -> int | None:

@@ -5,9 +5,12 @@ Owns addresses, single files and checks of the place. Never touches what is in a
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import tempfile
+import time
 import uuid
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +24,9 @@ from tasks.storage.facts import StoreError
 
 MINIMUM_FREE_BYTES = 100 * 2**20
 """With less free disk than this, no work is begun."""
+
+_HALF_WRITTEN = re.compile(r"\..+\.[0-9a-f]{32}\.part|\.writable-\w{8}")
+_ABANDONED_SECONDS = 86_400.0
 
 _REMOTE = ("s3", "gs")
 _UNUSABLE = "%[]\\^|"
@@ -210,6 +216,27 @@ def _replace(path: Path, data: bytes) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def sweep(place: Place, folder: str = ".") -> int:
+    """Removes what processes that were killed while they wrote have left in a folder and below it.
+
+    An object store has no such files. What is younger than a day may still become a file.
+
+    Returns:
+        How many there were.
+    """
+    if place.local_path is None:
+        return 0
+    swept = 0
+    for path in (place.local_path / folder).rglob(".*"):
+        if _HALF_WRITTEN.fullmatch(path.name) is None:
+            continue
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                path.unlink()
+                swept += 1
+    return swept
 
 
 def read(place: Place, relative: str) -> bytes:

@@ -176,8 +176,11 @@ def files_of(table: DeltaTable, bounds: Bounds | None = None) -> pa.Table:
     for name, (least, greatest) in (bounds or Bounds()).ranges().items():
         if f"min.{name}" not in files.column_names:
             continue
+        most = files[f"max.{name}"]
+        if pa.types.is_timestamp(most.type):  # the log cuts instants off to the millisecond
+            most = pc.add(most, pa.scalar(timedelta(milliseconds=1)))
         reaches = pc.and_(
-            pc.greater_equal(files[f"max.{name}"], least),
+            pc.greater_equal(most, least),
             pc.less_equal(files[f"min.{name}"], greatest),
         )
         reaches = pc.fill_null(reaches, True)

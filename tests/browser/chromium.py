@@ -50,12 +50,20 @@ class Page:
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
-    def show(self, width: int, *, dark: bool = False, media: str = "", scale: float = 1.0) -> None:
-        """Set the screen: its width in CSS pixels, its colour scheme, and screen or print."""
+    def show(
+        self,
+        width: int,
+        *,
+        height: int = 900,
+        dark: bool = False,
+        media: str = "",
+        scale: float = 1.0,
+    ) -> None:
+        """Set the screen: its size in CSS pixels, its colour scheme, and screen or print."""
         self._call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
-            height=900,
+            height=height,
             deviceScaleFactor=scale,
             mobile=width < 600,
         )

@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = (ROOT / "docs" / "cli.md").read_text()
 HEAVY = ("tensorflow", "keras", "prefect", "pandas", "pyarrow", "numpy")
 COMMANDS = (
-    *("nightly", "backfill", "ingest", "show", "plan", "quarantine", "erase", "compact"),
-    *("report", "publish", "init", "up", "doctor"),
+    *("nightly", "backfill", "ingest", "show", "status", "plan", "quarantine", "erase"),
+    *("compact", "report", "publish", "init", "up", "doctor"),
 )
 
 

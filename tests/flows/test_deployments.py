@@ -81,7 +81,7 @@ def test_rendered_it_does_what_a_configuration_says(tmp_path: Path) -> None:
     for one in found.values():
         variables = one["work_pool"]["job_variables"]
         assert variables["working_dir"] == str(tmp_path)
-        assert variables["env"] == {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+        assert variables["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
     assert "config" not in found["gpu"].get("parameters", {})
     assert [*found] == [*DEPLOYMENTS]
 
@@ -102,11 +102,17 @@ def test_without_the_folder_deploy_it_says_what_is_lacking(
 def test_a_crash_is_answered_three_times_and_a_lost_heartbeat_is_a_crash() -> None:
     found = {one.name: one for one in automations.read(deployments.file("automations.yaml"))}
     crash: Any = found["fleetcast-crash"]
-    assert crash.trigger.match.root["prefect.run-count"] == ["1", "2", "3"]
     assert "train-shard" not in crash.trigger.match_related.root["prefect.resource.name"]
     (again,) = crash.actions
     assert (again.state.value, again.name) == ("SCHEDULED", "AwaitingRetry")
+    end: Any = found["fleetcast-gave-up"]
+    assert end.trigger.threshold == 4
+    assert end.trigger.match_related == crash.trigger.match_related
+    assert f"prefect.flow-run.{end.actions[0].name}" in crash.trigger.expect
+    stuck: Any = found["fleetcast-stuck"]
+    assert stuck.trigger.after == {"prefect.flow-run.Pending"}
     lost: Any = found["fleetcast-missing-heartbeat"]
-    beats = yaml.safe_load(TEXT)["definitions"]["watched"]["env"]
-    assert lost.trigger.within.total_seconds() == 3 * int(*beats.values())
+    env = yaml.safe_load(TEXT)["definitions"]["watched"]["env"]
+    beats = int(env["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
+    assert lost.trigger.within.total_seconds() == 3 * beats
     assert lost.actions[0].state.value == "CRASHED"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
@@ -17,12 +18,14 @@ import pytest
 
 from flows import steps, workers
 from flows.config import FleetcastConfig, PublishConfig, check
+from flows.monitoring import MonitoringConfig
 from flows.night import Night
 from flows.prefect_server import LocalServer
 from flows.workers import Workers
 from lstm_models.fleet_config import KINDS
 from tasks import runs
 from tasks.sessions import calendar
+from tasks.sinks.config import WebhookSinkConfig
 from tasks.store import Store
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Prefect's and its libraries' own
@@ -197,6 +200,19 @@ def test_what_prefect_shows_of_a_night(config: FleetcastConfig, prefect: str) ->
     found = re.fullmatch(r"!\[.*\]\(data:image/svg\+xml;base64,(.*)\)", picture)
     assert found is not None
     assert base64.b64decode(found[1]).startswith(b"<svg")
+    page = Path(config.store.url) / "latest" / "report.html"
+    assert newest_artifact("report").data.endswith(f" is `{page}`.")
+
+
+def test_the_report_is_linked_where_people_have_an_address(
+    config: FleetcastConfig,
+    prefect: str,  # noqa: ARG001
+) -> None:
+    hook = WebhookSinkConfig(link="https://desk.example/{session}?run={run_id}")
+    publish = config.publish.model_copy(update={"webhook": hook})
+    done = night(config.model_copy(update={"publish": publish}))
+    wanted = f"[Open the report](https://desk.example/{done.session}?run={done.run_id})\n\n"
+    assert newest_artifact("report").data.startswith(wanted)
 
 
 def test_a_shard_whose_training_fails_gets_baselines_and_a_reason(
@@ -421,3 +437,38 @@ def test_workers_of_the_flow_are_the_ones_given(config: FleetcastConfig, prefect
     shards = [f"shard-000{i}" for i in range(3)]
     wanted = [f"{what} {shard}" for what in ("forecast", "train") for shard in shards]
     assert sorted(pool.labels) == wanted
+
+
+def test_those_who_watch_are_told_of_a_night_however_it_ends(
+    config: FleetcastConfig, prefect: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.events.filters import EventFilter, EventResourceFilter
+
+    del prefect  # the settings of its fixture hold
+    metrics = tmp_path / "fleetcast.prom"
+    config = config.model_copy(update={"monitoring": MonitoringConfig(metrics=str(metrics))})
+    done = night(config)
+    assert 'fleetcast_night_state{state="finished"} 1.0' in metrics.read_text()
+    own = EventFilter(resource=EventResourceFilter(id=[f"fleetcast.run.{done.run_id}"]))
+    with get_client(sync_client=True) as client:
+        wait_for(lambda: len(client.read_events(own, limit=50).events) == 1)
+        (event,) = client.read_events(own, limit=50).events
+    assert event.event == "fleetcast.forecast.published"
+    assert event.payload["forecasts"] == done.forecasts
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("flows.steps.complete", full)
+    with pytest.raises(OSError, match="no space left"):
+        night(config)
+    assert 'fleetcast_night_state{state="broken_off"} 1.0' in metrics.read_text()
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    """Events reach the server from a thread of their own."""
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)

@@ -1,8 +1,24 @@
 from __future__ import annotations
 
+import base64
+import json
+import logging
+import traceback
+from urllib.parse import quote, quote_plus
+
 import pytest
 
-from flows.redaction import has_credentials, without_secrets
+from flows import redaction
+from flows.failures import Refused
+from flows.redaction import has_credentials, keep_out, masked, masking, without_secrets
+from tasks.sources import SourceError
+
+SECRET = "correct/horse+battery staple"  # noqa: S105 - nobody's
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_given", set())
 
 
 @pytest.mark.parametrize(
@@ -33,3 +49,129 @@ def test_users_and_queries_of_urls_are_masked(text: str, masked: str) -> None:
 )
 def test_credentials_are_found_in_urls_only(url: str, has: bool) -> None:
     assert has_credentials(url) is has
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "TIINGO_API_KEY",
+        "PREFECT_API_KEY",
+        "FLEETCAST_SQL_PASSWORD",
+        "FLEETCAST_PUBLISH_SQL_PASSWORD",
+        "FLEETCAST_OWNER_SQL_PASSWORD",
+        "FLEETCAST_WEBHOOK_KEY",
+        "PREFECT_API_AUTH_STRING",
+        "PREFECT_SERVER_API_AUTH_STRING",
+        "PREFECT_SERVER_DATABASE_PASSWORD",
+        "POSTGRES_PASSWORD",
+        "PGPASSWORD",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+    ],
+)
+def test_what_the_environment_holds_is_masked_however_it_is_written(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, f"admin:{SECRET}" if "AUTH" in variable else SECRET)
+    for form in (SECRET, quote(SECRET), quote(SECRET, safe=""), quote_plus(SECRET)):
+        assert without_secrets(f"<{form}>") == "<***>"
+    for pair in (SECRET, f"admin:{SECRET}"):
+        coded = base64.b64encode(pair.encode()).decode()
+        if "AUTH" in variable or pair == SECRET:
+            assert coded not in without_secrets(f"Basic {coded}")
+    monkeypatch.setenv(variable, 'a"quoted\\one')
+    assert without_secrets(json.dumps({"told": 'a"quoted\\one'})) == '{"told": "***"}'
+
+
+def test_of_an_address_the_password_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:p%40ss-word@proxy:3128")
+    monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", "postgresql://prefect:w0rd@db/x")
+    assert without_secrets("p%40ss-word p@ss-word me:p@ss-word") == "*** *** ***"
+    assert without_secrets("said prefect@db: no w0rd") == "said prefect@db: no ***"
+    monkeypatch.setenv("HTTPS_PROXY", "me:passed@proxy:3128")
+    assert without_secrets("passed by proxy") == "*** by proxy"
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    assert without_secrets("localhost") == "localhost"
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    assert without_secrets("no way to http://proxy:3128/") == "no way to http://proxy:3128/"
+
+
+def test_of_a_hook_the_path_and_the_token_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "FLEETCAST_WEBHOOK_URL", "https://hooks.example/services/T0/aToken0123456789"
+    )
+    told = "POST /services/T0/aToken0123456789, aToken0123456789 of https://hooks.example/services"
+    assert without_secrets(told) == "POST ***, *** of https://hooks.example/services"
+
+
+def test_a_secret_that_was_cut_off_is_masked() -> None:
+    keep_out(SECRET)
+    assert without_secrets(f"it said '{SECRET[:15]}'") == "it said '***'"
+    assert without_secrets("correct/horse is fine") == "*** is fine"
+    assert without_secrets("correct/hors is fine") == "*** is fine"
+    assert without_secrets("correct/hor is fine") == "correct/hor is fine"
+
+
+class OddError(Exception):
+    """Can't be made from a text."""
+
+    def __init__(self, code: int, *, told: str) -> None:
+        super().__init__(code, told)
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}: {self.args[1]}"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (SourceError(f"it said {SECRET}"), SourceError),
+        (Refused(f"it said {SECRET}"), Refused),
+        (OSError(5, f"it said {SECRET}"), OSError),
+        (OddError(5, told=f"it said {SECRET}"), RuntimeError),
+    ],
+)
+def test_an_error_that_leaves_has_no_secret_and_keeps_its_kind(
+    error: Exception, kind: type[Exception]
+) -> None:
+    keep_out(SECRET)
+
+    @masking
+    def failing() -> None:
+        try:
+            raise ValueError(SECRET)
+        except ValueError:
+            raise error  # noqa: B904 - as careless libraries do
+
+    with pytest.raises(kind, match="it said") as caught:
+        failing()
+    assert SECRET not in "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+    assert "failing" in "".join(traceback.format_exception(caught.value))
+
+
+def test_an_error_without_a_secret_stays_as_it_is() -> None:
+    error = SourceError("nothing there")
+    with pytest.raises(SourceError) as caught, masked():
+        raise error from ValueError("why")
+    assert caught.value is error
+    assert isinstance(error.__cause__, ValueError)
+
+
+def test_nothing_logged_has_a_secret(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "_logRecordFactory", logging.LogRecord)
+    log = logging.getLogger("somebody.else")
+    log.warning("before %s", SECRET)
+    assert SECRET in caplog.text, "or this test could not fail"
+    caplog.clear()
+    keep_out(SECRET)
+    with masked():
+        log.warning("sent %s to %d", SECRET, 5)
+    try:
+        raise ValueError(SECRET)
+    except ValueError:
+        log.exception("failed")
+    assert "sent *** to 5" in caplog.text
+    assert "ValueError: ***" in caplog.text
+    assert SECRET not in caplog.text

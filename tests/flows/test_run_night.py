@@ -109,5 +109,5 @@ def test_a_night_on_a_configured_server_is_recorded_there_completely(folder: Pat
         "report",
     }
     assert {task["state_type"] for task in tasks} == {"COMPLETED"}
-    assert {one["key"] for one in artifacts} == {"data-health", "scores", "forecasts"}
+    assert {one["key"] for one in artifacts} == {"data-health", "scores", "forecasts", "report"}
     assert not (folder / "store" / ".prefect").exists()

@@ -6,19 +6,24 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from typer.testing import CliRunner, Result
 
-from flows import redaction
+from flows import doctor, plan_command, redaction
 from flows.cli import app
+from flows.config import PublishConfig, check
+from flows.config_errors import ConfigError
+from flows.failures import Refused
 from flows.prefect_server import LocalServer
 from flows.redaction import keep_out, without_secrets
-from flows.secrets import key_of, no_key_needed
+from flows.secrets import key_of, no_key_needed, of_blocks, refuse_missing
 from tasks.actions import PriceBasis
+from tasks.sinks.config import OWNER_PASSWORD, SQL_PASSWORD, WEBHOOK_KEY, WEBHOOK_URL
+from tasks.sinks.webhook import WebhookSink
 from tasks.sources import Fetched, SourceConfig, SourceError
 from tasks.sources.keys import api_key
 from tasks.sources.protocol import BARS
@@ -86,6 +91,7 @@ def test_the_key_is_there_while_the_source_is_read_and_masked_for_ever(
             monkeypatch.setenv(VARIABLE, before)
         with key_of(CONFIG):
             assert os.environ[VARIABLE] == KEY
+            assert without_secrets(str(before)) == ("None" if before is None else "***")
         assert os.environ.get(VARIABLE) == before
     assert without_secrets(f"said no to {KEY}, 0123%2Fhunter2%2B%3D") == "said no to ***, ***"
 
@@ -161,3 +167,145 @@ def test_fleetcast_ingest_loads_the_key_and_writes_it_nowhere(
     outputs = [answer.output.encode() for answer in (refused, done, told)]
     for found in (*outputs, *(path.read_bytes() for path in written)):
         assert b"hunter2" not in found
+
+
+WEBHOOK = "https://hooks.example/services/T0/aToken0123456789"
+SIGNING = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def publishing(**sections: dict[str, object]) -> PublishConfig:
+    return check({"publish": sections}, "test").publish
+
+
+@pytest.fixture
+def no_sink_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (SQL_PASSWORD, OWNER_PASSWORD, WEBHOOK_KEY, WEBHOOK_URL):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("no_sink_secrets")
+def test_the_secrets_of_sinks_are_there_while_they_are_used(prefect: LocalServer) -> None:
+    from prefect.blocks.system import Secret
+
+    del prefect
+    for name, value in {"db": KEY, "hook": WEBHOOK, "signing": SIGNING}.items():
+        Secret(value=value).save(name, overwrite=True)
+    publish = publishing(
+        sql={"url": "postgresql+psycopg://me@db/x", "password_block": "db"},
+        webhook={"url_block": "hook", "key_block": "signing"},
+    )
+    refuse_missing(publish)
+    with of_blocks(publish):
+        there = [os.environ[name] for name in (SQL_PASSWORD, WEBHOOK_URL, WEBHOOK_KEY)]
+        assert there == [KEY, WEBHOOK, SIGNING]
+        assert WebhookSink(publish.webhook).name.startswith("webhook https://hooks.example (")
+    assert SQL_PASSWORD not in os.environ
+    assert without_secrets(f"no {KEY} at /services/T0/aToken0123456789") == "no *** at ***"
+    for block in ("digits", "hook", "none-such"):
+        with pytest.raises(Refused, match="publish.webhook|none-such"):
+            refuse_missing(publishing(webhook={"url_block": "hook", "key_block": block}))
+    with pytest.raises(Refused, match="publish.webhook.*holds none"):
+        refuse_missing(publishing(webhook={"url_block": "digits", "key_block": "signing"}))
+
+
+@pytest.mark.usefixtures("no_sink_secrets")
+@pytest.mark.parametrize(
+    ("sections", "variable"),
+    [
+        ({"sql": {"url": "postgresql+psycopg://me@db/x"}}, SQL_PASSWORD),
+        ({"sql": {"url": "postgresql+psycopg://me@/x?host=db"}}, SQL_PASSWORD),
+        ({"webhook": {"url": "https://hooks.example/x"}}, WEBHOOK_KEY),
+        ({"webhook": {"url_variable": "CHAT_WEBHOOK_URL"}}, "CHAT_WEBHOOK_URL"),
+    ],
+)
+def test_a_sink_that_lacks_a_secret_is_refused_at_the_start(
+    sections: dict[str, dict[str, object]], variable: str, tmp_path: Path
+) -> None:
+    with pytest.raises(Refused, match=f"set the environment variable {variable}"):
+        refuse_missing(publishing(**sections), look_up=False)
+    (tmp_path / "fleetcast.toml").write_text(_toml(sections))
+    done = CliRunner().invoke(app, ["nightly", "-c", str(tmp_path / "fleetcast.toml")])
+    assert done.exit_code == 2
+    assert variable in done.output
+    assert not Path("store").exists()
+
+
+@pytest.mark.usefixtures("no_sink_secrets")
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"folder": {"url": "desk"}},
+        {"sql": {"url": "sqlite:///market.db"}},
+        {"sql": {"url": "postgresql+psycopg://me@/x?host=/run/postgresql"}},
+        {"sql": {"url": "postgresql+psycopg:///x"}},
+    ],
+)
+def test_what_needs_no_secret_is_not_refused(sections: dict[str, dict[str, object]]) -> None:
+    refuse_missing(publishing(**sections))
+
+
+def test_a_password_set_to_nothing_says_that_none_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(SQL_PASSWORD, "")
+    refuse_missing(publishing(sql={"url": "postgresql+psycopg://me@db/x"}))
+
+
+@pytest.mark.usefixtures("no_sink_secrets")
+def test_a_key_that_is_none_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WEBHOOK_KEY, "hunter2hunter2")
+    with pytest.raises(Refused, match=f"{WEBHOOK_KEY} holds no signing key") as caught:
+        refuse_missing(publishing(webhook={"url": "https://hooks.example/x"}), look_up=False)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("webhook", "told"),
+    [
+        ({"url": WEBHOOK}, "seems to have a secret in its path"),
+        ({"url": "https://h.example/6f1c2a34-89ab-4cde-8f01-23456789abcd"}, "seems to have"),
+        ({"url": "https://h.example/x", "url_block": "hook"}, "url and url_block are both"),
+        ({"url_variable": "HOME"}, "publish.webhook.url_variable"),
+        ({"url_block": "aToken0123456789aToken"}, "publish.webhook.url_block"),
+        ({"link": "https://me:aToken0123456789@h.example"}, "holds a user or password"),
+    ],
+)
+def test_an_address_that_is_a_secret_is_refused_and_not_shown(
+    webhook: dict[str, object], told: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        publishing(webhook=webhook)
+    assert told in str(caught.value)
+    for secret in ("aToken0123456789", "6f1c2a34"):
+        assert secret not in str(caught.value)
+
+
+def test_the_doctor_and_the_plan_know_of_blocks(
+    prefect: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PREFECT_API_URL", prefect.api_url)
+    monkeypatch.delenv("TIINGO_API_KEY", raising=False)
+    source: dict[str, object] = {"name": "tiingo", "key_block": "spy-key"}
+    config = check({"source": source, "universe": {"instruments": ["A"]}}, "test")
+    assert plan_command.find(config, "A", now=datetime.now(UTC)).plans
+    told = {one.name: one for one in doctor._prefect(config, doctor._outside(config))}
+    assert told["prefect server"].ok
+    assert told["source"].ok, told["source"]
+    missing = check({"source": {**source, "key_block": "none-such"}}, "test")
+    told = {one.name: one for one in doctor._outside(missing)}
+    assert not told["source"].ok
+    assert "none-such" in told["source"].found
+    sinks = check({"publish": {"webhook": {"url": "https://hooks.example/x"}}}, "test")
+    monkeypatch.delenv(WEBHOOK_KEY, raising=False)
+    assert WEBHOOK_KEY in doctor._sinks(sinks).found
+    monkeypatch.setenv(WEBHOOK_KEY, SIGNING)
+    assert doctor._sinks(sinks).found == f"{WEBHOOK_KEY} from the environment"
+
+
+def _toml(sections: dict[str, dict[str, object]]) -> str:
+    return "".join(
+        f"[publish.{name}]\n" + "".join(f"{key} = {json.dumps(one)}\n" for key, one in keys.items())
+        for name, keys in sections.items()
+    )

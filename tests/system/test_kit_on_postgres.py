@@ -5,26 +5,23 @@ What the runbook says of install, upgrade, restore and a killed server, on a rea
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import prefect
 import psycopg
 import pytest
 
-from tests.deploy.kit import DEPLOY, ROOT, unit
-from tests.system.private_postgres import PrivatePostgres, private_postgres
+from tests.deploy.kit import DEPLOY, unit
+from tests.private_postgres import PrivatePostgres, private_postgres
+from tests.system.api import PATIENCE, Api, free_port, status
+from tests.system.supervised import Supervised
 
 SECRETS = {
     "POSTGRES_PASSWORD": "unused-here",
@@ -149,33 +146,11 @@ def test_the_upgrade_of_the_runbook_and_the_way_back(
     assert revision(postgres) == newest
 
 
-def answer(url: str, secret: str | None = None) -> tuple[int, str]:
-    """Status and text of an answer; 0 where nobody answers."""
-    request = urllib.request.Request(url, method="GET")  # noqa: S310
-    if secret:
-        request.add_header("Authorization", "Basic " + base64.b64encode(secret.encode()).decode())
-    try:
-        with urllib.request.urlopen(request, timeout=5) as got:  # noqa: S310
-            return got.status, got.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, ""
-    except OSError:
-        return 0, ""
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(1200):
-        if answer(url)[0] == 200:
-            return
-        assert process.poll() is None, "it ended"
+def wait_for(url: str, process: Supervised) -> None:
+    end = time.monotonic() + PATIENCE
+    while status(url) != 200:
+        assert time.monotonic() < end, process.said()
         time.sleep(0.1)
-    raise AssertionError(f"{url} did not answer")
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def started_by(name: str) -> list[str]:
@@ -184,72 +159,52 @@ def started_by(name: str) -> list[str]:
     return ["prefect", *line.split()[1:]]
 
 
-@contextmanager
-def running(
-    command: list[str], environment: dict[str, str], log: Path
-) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("ab") as out:
-        process = subprocess.Popen(
-            command, env=environment, cwd=ROOT, stdout=out, stderr=out, start_new_session=True
-        )
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
 def test_server_pools_and_worker_of_the_kit_and_a_server_that_is_killed(
     postgres: PrivatePostgres, secrets: Path, tmp_path: Path
 ) -> None:
-    port, health = free_port(), free_port()
-    api = f"http://127.0.0.1:{port}/api"
+    password = SECRETS["PREFECT_API_AUTH_STRING"]
+    api, health = Api(free_port(), password), free_port()
     server_secrets = tmp_path / "server-secrets"
     server_secrets.mkdir()
-    password = SECRETS["PREFECT_API_AUTH_STRING"]
     (server_secrets / "PREFECT_SERVER_API_AUTH_STRING").write_text(password)
     name = "PREFECT_SERVER_DATABASE_PASSWORD"
     (server_secrets / name).write_text(SECRETS[name])
     command = started_by("fleetcast-server.service")
-    command[command.index("--port") + 1] = str(port)
-    server = through_the_entry_point(
+    command[command.index("--port") + 1] = str(api.port)
+    started = through_the_entry_point(
         server_secrets, tmp_path / "server", *command, **database_of(postgres)
     )
-    client = {"PREFECT_API_URL": api}
-    log = tmp_path / "log"
-    with running(*server, log) as process:
-        wait_for(f"{api}/health", process)
-        assert answer(f"{api}/admin/version")[0] == 401
-        assert answer(f"{api}/admin/version", "admin:wrong")[0] == 401
-        assert answer(f"{api}/admin/version", password)[0] == 200
+    client = {"PREFECT_API_URL": api.url}
+    with ExitStack() as stack:
+        server = Supervised("server", *started, tmp_path)  # as by the unit's Restart=always
+        stack.callback(server.close)
+        wait_for(f"{api.url}/health", server)
+        assert Api(api.port).answers("admin/version") == 401
+        assert Api(api.port, "admin:wrong").answers("admin/version") == 401
+        assert api.answers("admin/version") == 200
 
         register, environment = through_the_entry_point(
-            secrets, tmp_path / "client", "sh", str(DEPLOY / "register.sh"), **client, GPUS="2"
+            secrets, tmp_path / "client", "sh", str(DEPLOY / "register.sh"), **client
         )
-        for gpus in ("1", "2"):  # the second changes what differs
+        for gpus in (1, 2):  # the second changes what differs
             done = subprocess.run(
                 register,
                 check=False,
-                env=environment | {"GPUS": gpus},
+                env=environment | {"GPUS": str(gpus)},
                 cwd=tmp_path,
                 capture_output=True,
                 text=True,
             )
             assert done.returncode == 0, done.stdout + done.stderr
-            limit = json.loads(answer(f"{api}/v2/concurrency_limits/gpu", password)[1])
-            assert limit["limit"] == int(gpus)
-        pools = {
-            name: json.loads(answer(f"{api}/work_pools/{name}", password)[1])
-            for name in ("cpu", "gpu")
-        }
+            assert api.ask("v2/concurrency_limits/gpu")["limit"] == gpus
+        pools = {name: api.ask(f"work_pools/{name}") for name in ("cpu", "gpu")}
         assert pools["gpu"]["concurrency_limit"] == 2
         for name, pool in pools.items():
             template = json.loads((DEPLOY / "pools" / f"{name}.json").read_text())
             assert pool["type"] == "process"
             assert pool["base_job_template"] == template
 
-        worker = through_the_entry_point(
+        begun = through_the_entry_point(
             secrets,
             tmp_path / "worker",
             *started_by("fleetcast-worker-cpu.service"),
@@ -259,25 +214,34 @@ def test_server_pools_and_worker_of_the_kit_and_a_server_that_is_killed(
             PREFECT_WORKER_WEBSERVER_PORT=str(health),
             PREFECT_WORKER_QUERY_SECONDS="1",
         )
-        with running(*worker, log) as working:
-            check = [sys.executable, str(DEPLOY / "docker" / "healthy.py")]
-            wait_for(f"http://127.0.0.1:{health}/health", working)
-            healthy = [*check, f"http://127.0.0.1:{health}/health"]
-            assert subprocess.run(healthy, check=False).returncode == 0
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            gone = subprocess.run([*check, f"{api}/health"], check=False, capture_output=True)
-            assert gone.returncode != 0
-            with running(*server, log) as again:  # as the unit's Restart=always does
-                wait_for(f"{api}/health", again)
-                kept = json.loads(answer(f"{api}/work_pools/gpu", password)[1])
-                assert kept["id"] == pools["gpu"]["id"]
-                assert working.poll() is None
-                for _ in range(600):
-                    status = json.loads(answer(f"{api}/work_pools/cpu", password)[1])["status"]
-                    if status == "READY":
-                        break
-                    time.sleep(0.1)
-                assert status == "READY"  # the worker that waited is back
-    told = log.read_text(errors="replace")
+        worker = Supervised("worker", *begun, tmp_path)
+        stack.callback(worker.close)
+        check = [sys.executable, str(DEPLOY / "docker" / "healthy.py")]
+        wait_for(f"http://127.0.0.1:{health}/health", worker)
+        healthy = [*check, f"http://127.0.0.1:{health}/health"]
+        assert subprocess.run(healthy, check=False).returncode == 0
+        seen = wait_for_a_sign_of_the_worker(api, after="")
+
+        server.kill_group()
+        gone = subprocess.run([*check, f"{api.url}/health"], check=False, capture_output=True)
+        assert gone.returncode != 0
+        wait_for(f"{api.url}/health", server)
+        assert server.starts == 2
+        assert api.ask("work_pools/gpu")["id"] == pools["gpu"]["id"]
+        wait_for_a_sign_of_the_worker(api, after=seen)  # the worker that waited is back
+        assert api.ask("work_pools/cpu")["status"] == "READY"
+        assert worker.starts == 1
+        told = server.said() + worker.said()
     assert not [secret for secret in SECRETS.values() if secret in told]
+
+
+def wait_for_a_sign_of_the_worker(api: Api, after: str) -> str:
+    """When the worker of the pool `cpu` last said that it is there, once that is later."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        for one in api.ask("work_pools/cpu/workers/filter"):
+            if str(one["last_heartbeat_time"]) > after:
+                assert one["status"] == "ONLINE"
+                return str(one["last_heartbeat_time"])
+        time.sleep(0.2)
+    raise AssertionError("the worker did not say that it is there")

@@ -6,13 +6,10 @@ The night that the schedule creates is compared with one that trains in processe
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,74 +17,31 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+import yaml
 
-from flows.config import FleetcastConfig
-from tasks.sessions import calendar
 from tasks.store import Store
-from tests.system.private_postgres import private_postgres
+from tests.private_postgres import private_postgres
+from tests.system.api import PATIENCE, ROOT, Api, alive, environment, free_port
+from tests.system.site import NIGHT, bars
 
-ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("A", "B", "C")
-PATIENCE = 900.0
 OURS = {"forecast_id", "run_id", "made_at", "known_at", "as_of"}
 """Columns of `forecasts` that say whose work a row is; the others are its payload."""
 
-CONFIG = """
-[source]
-name = "files"
-path = "bars"
+SCHEDULE = """
 [schedule]
 cron = "* 3-23 * * *"
 timezone = "{zone}"
-[training]
-shard_size = 2
-max_updates = 2
-check_every = 1
-warmup_updates = 0
-windows_per_update = 2
-fleet_width = 4
-processes = 1
-[model]
-units = 2
-lookback = 10
-burn_in = 2
-seeds = 1
-[evaluation]
-folds = 1
-min_fit = 150
-early_stop = 20
-gate = 30
-calibrate = 60
-test = 20
 """
 
 
 @dataclass
 class Live:
     process: subprocess.Popen[bytes]
-    port: int
+    api: Api
     folder: Path
     said: Path
-
-    def ask(self, path: str, method: str | None = None, **wanted: object) -> Any:  # noqa: ANN401
-        url = f"http://127.0.0.1:{self.port}/api/{path}"
-        data = json.dumps(wanted).encode() if wanted or path.endswith("filter") else None
-        request = urllib.request.Request(
-            url, data=data, headers={"Content-Type": "application/json"}, method=method
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            return json.loads(answer.read() or "null")
-
-    def runs(self, flow: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.ask(
-            "flow_runs/filter",
-            flows={"name": {"any_": [flow]}},
-            flow_runs={"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}},
-            sort="EXPECTED_START_TIME_ASC",
-        )
-        return found
 
     def wait_until_up(self) -> None:
         end = time.monotonic() + PATIENCE
@@ -103,7 +57,7 @@ class Live:
         while time.monotonic() < end:
             assert self.process.poll() is None, self.said.read_text()
             try:
-                found = self.runs(flow)
+                found = self.api.runs(flow)
             except OSError:
                 found = []
             if len(found) >= count:
@@ -112,39 +66,17 @@ class Live:
         raise AssertionError(f"{len(found)} runs of {flow}: {self.said.read_text()}")
 
     def processes(self) -> list[str]:
-        """The command lines of whatever lives on this server's home, in any process group."""
-        found = []
-        for one in Path("/proc").glob("[0-9]*"):
-            try:
-                environment = (one / "environ").read_bytes()
-                if f"PREFECT_HOME={self.folder}".encode() in environment:
-                    found.append((one / "cmdline").read_text().replace("\0", " "))
-            except OSError:
-                continue
-        return [line for line in found if line]
-
-
-def environment(folder: Path) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "TF_"))}
-    return {**kept, "PYTHONPATH": str(ROOT), "HOME": str(folder / "home")}
+        return list(alive(f"PREFECT_HOME={self.folder / 'store' / '.prefect'}").values())
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three instruments with two years of prices up to the last session, two to a shard."""
     folder = tmp_path_factory.mktemp("up")
-    exchange = calendar("XNYS")
-    last = exchange.last_session(datetime.now(UTC), FleetcastConfig().source.lag)
-    sessions = exchange.sessions(exchange.offset(last, -520), last)
-    random = np.random.default_rng(7)
-    (folder / "bars").mkdir()
-    for name in NAMES:
-        closes = 100 * np.exp(np.cumsum(random.normal(0, 0.01, len(sessions))))
-        rows = [f"{day},{close}" for day, close in zip(sessions, closes, strict=True)]
-        (folder / "bars" / f"{name}.csv").write_text("\n".join(["date,close", *rows]) + "\n")
+    bars(folder, NAMES)
     east = (12 - datetime.now(UTC).hour) % 24  # where it is about noon, so that the cron is due
     zone = f"Etc/GMT{-east if east <= 12 else 24 - east:+d}"
-    (folder / "fleetcast.toml").write_text(CONFIG.format(zone=zone))
+    (folder / "fleetcast.toml").write_text(NIGHT + SCHEDULE.format(zone=zone))
     return folder
 
 
@@ -155,12 +87,10 @@ def live(folder: Path) -> Iterator[Live]:
         postgres.run("psql", "-c", "CREATE ROLE prefect LOGIN PASSWORD 'one'")
         postgres.run("psql", "-c", "CREATE DATABASE prefect OWNER prefect")
         database = f"postgresql+asyncpg://prefect:one@127.0.0.1:{postgres.port}/prefect"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        api = Api(free_port())
         said = folder / "said"
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "up", "--port", str(port)],
+            [sys.executable, "-m", "flows.cli", "up", "--port", str(api.port)],
             cwd=folder,
             env=environment(folder) | {"PREFECT_SERVER_DATABASE_CONNECTION_URL": database},
             stdout=stack.enter_context(said.open("wb")),
@@ -168,7 +98,7 @@ def live(folder: Path) -> Iterator[Live]:
             start_new_session=True,
         )
         try:
-            up = Live(process, port, folder, said)
+            up = Live(process, api, folder, said)
             up.wait_until_up()
             yield up
         finally:
@@ -202,7 +132,7 @@ def test_the_schedule_creates_a_run_that_completes(live: Live, night: dict[str, 
 
 def test_its_shards_were_trained_on_the_gpu_pool(live: Live, night: dict[str, Any]) -> None:
     del night
-    shards = live.runs("train-shard")
+    shards = live.api.runs("train-shard")
     assert sorted(run["name"] for run in shards) == ["train-shard-0000", "train-shard-0001"]
     assert {run["work_pool_name"] for run in shards} == {"gpu"}
     assert {run["state"]["type"] for run in shards} == {"COMPLETED"}
@@ -214,13 +144,13 @@ def test_its_shards_were_trained_on_the_gpu_pool(live: Live, night: dict[str, An
 
 
 def test_what_people_see_of_it(live: Live, night: dict[str, Any]) -> None:
-    own = live.ask("artifacts/filter", flow_runs={"id": {"any_": [night["id"]]}})
+    own = live.api.ask("artifacts/filter", flow_runs={"id": {"any_": [night["id"]]}})
     assert {one["key"] for one in own} >= {"data-health", "scores", "forecasts"}
 
 
 def test_the_forms_of_the_deployments_are_typed(live: Live, night: dict[str, Any]) -> None:
     del night
-    found = {one["name"]: one for one in live.ask("deployments/filter")}
+    found = {one["name"]: one for one in live.api.ask("deployments/filter")}
     assert set(found) >= {"nightly", "gpu", "ingest", "compact"}
     form = found["nightly"]["parameter_openapi_schema"]
     assert form["properties"]["catch_up"]["type"] == "boolean"
@@ -230,12 +160,9 @@ def test_the_forms_of_the_deployments_are_typed(live: Live, night: dict[str, Any
         assert one["description"]
         assert "fleetcast" in one["tags"]
     assert found["nightly"]["concurrency_options"]["collision_strategy"] == "ENQUEUE"
-    automations = live.ask("automations/filter")
-    assert {one["name"] for one in automations} == {
-        "fleetcast-missing-heartbeat",
-        "fleetcast-crash",
-        "fleetcast-late",
-    }
+    wanted = yaml.safe_load((ROOT / "deploy" / "automations.yaml").read_text())["automations"]
+    automations = live.api.ask("automations/filter")
+    assert {one["name"] for one in automations} == {one["name"] for one in wanted}
 
 
 def test_the_next_run_finds_no_new_session_and_stops(live: Live, night: dict[str, Any]) -> None:
@@ -243,7 +170,7 @@ def test_the_next_run_finds_no_new_session_and_stops(live: Live, night: dict[str
     again = live.wait_for("nightly", 2)[1]
     assert again["state"]["type"] == "COMPLETED"
     assert again["state"]["message"].startswith("No session is newer than ")
-    tasks = live.ask("task_runs/filter", flow_runs={"id": {"any_": [again["id"]]}})
+    tasks = live.api.ask("task_runs/filter", flow_runs={"id": {"any_": [again["id"]]}})
     assert tasks == []
     assert Store.open(live.folder / "store").read("ingests").num_rows == 1
 
@@ -277,30 +204,30 @@ def test_the_same_bytes_as_a_night_that_trains_in_processes_of_its_own(
 def crash(live: Live, run_id: str) -> None:
     """What the server is told of a run that starts, and whose process is killed."""
     for state in ("PENDING", "RUNNING", "CRASHED"):
-        live.ask(f"flow_runs/{run_id}/set_state", state={"type": state}, force=True)
+        live.api.ask(f"flow_runs/{run_id}/set_state", state={"type": state}, force=True)
 
 
 def wait_until_started_again(live: Live, run_id: str) -> None:
     end = time.monotonic() + PATIENCE
-    while live.ask(f"flow_runs/{run_id}")["state"]["name"] != "AwaitingRetry":
-        assert time.monotonic() < end, live.ask(f"flow_runs/{run_id}")["state"]
+    while live.api.ask(f"flow_runs/{run_id}")["state"]["name"] != "AwaitingRetry":
+        assert time.monotonic() < end, live.api.ask(f"flow_runs/{run_id}")["state"]
         time.sleep(0.2)
 
 
 def test_a_crashed_run_is_started_again_three_times_and_no_more(live: Live) -> None:
-    (deployment,) = live.ask("deployments/filter", deployments={"name": {"any_": ["compact"]}})
-    live.ask("work_pools/cpu", "PATCH", is_paused=True)  # no worker takes what is started again
+    (deployment,) = live.api.ask("deployments/filter", deployments={"name": {"any_": ["compact"]}})
+    live.api.ask("work_pools/cpu", "PATCH", is_paused=True)  # no worker takes what is started again
     made = f"deployments/{deployment['id']}/create_flow_run"
-    first, second = (live.ask(made, state={"type": "SCHEDULED"})["id"] for _ in range(2))
+    first, second = (live.api.ask(made, state={"type": "SCHEDULED"})["id"] for _ in range(2))
     for _ in range(3):
         crash(live, first)
         wait_until_started_again(live, first)
     crash(live, first)
     crash(live, second)  # answered later than the fourth crash of the first would have been
     wait_until_started_again(live, second)
-    state = live.ask(f"flow_runs/{first}")
+    state = live.api.ask(f"flow_runs/{first}")
     assert (state["run_count"], state["state"]["type"]) == (4, "CRASHED")
-    live.ask("work_pools/cpu", "PATCH", is_paused=False)
+    live.api.ask("work_pools/cpu", "PATCH", is_paused=False)
 
 
 def test_an_interrupt_ends_all_of_it(live: Live) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tasks.run_forecasts import forecasts_of, lacking
@@ -92,3 +93,16 @@ def test_what_lacks_is_named(store: Store) -> None:
     )
     only = replace(RUN, shards={"shard-0000": ("A",)})
     assert lacking(store, only, both) == ()
+
+
+def test_only_files_of_the_night_are_read_however_fine_its_instant(tmp_path: Path) -> None:
+    """The log of a table cuts instants off to the millisecond."""
+    fine = AS_OF + timedelta(microseconds=999)
+    made = Store.open(tmp_path)
+    for row in (forecast("A", as_of=fine), forecast("B", as_of=AS_OF - timedelta(days=1))):
+        fields = [field for field in DATASETS["forecasts"].schema if field.name in row]
+        made.append_once("forecasts", pa.Table.from_pylist([row], pa.schema(fields)), now=fine)
+    for file in (tmp_path / "forecasts").rglob("*.parquet"):
+        if pq.read_table(file)["instrument"].to_pylist() == ["B"]:
+            file.unlink()
+    assert forecasts_of(made, replace(RUN, as_of=fine))["instrument"].to_pylist() == ["A"]

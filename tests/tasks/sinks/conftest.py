@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.store import Store
-from tests.tasks.postgres_server import PASSWORD, PostgresServer, postgres_server
+from tests.private_postgres import PASSWORD, PrivatePostgres, private_postgres
 from tests.tasks.sinks.fault_points import SECRETS
 from tests.tasks.sinks.receiver import Receiver
 
@@ -17,19 +17,19 @@ _COUNT = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        server.run(f"CREATE ROLE publisher LOGIN PASSWORD '{PASSWORD}'")
-        server.run(f"CREATE ROLE owner LOGIN PASSWORD '{PASSWORD}'")
+def postgres() -> Iterator[PrivatePostgres]:
+    with private_postgres() as server:
+        server.execute(f"CREATE ROLE publisher LOGIN PASSWORD '{PASSWORD}'")
+        server.execute(f"CREATE ROLE owner LOGIN PASSWORD '{PASSWORD}'")
         yield server
 
 
 @pytest.fixture
-def database(postgres: PostgresServer) -> str:
+def database(postgres: PrivatePostgres) -> str:
     """A new database, of `owner`, in which `publisher` may make a schema of its own."""
     name = f"market_{next(_COUNT)}"
-    postgres.run(f"CREATE DATABASE {name} OWNER owner")
-    postgres.run(f"GRANT CREATE ON DATABASE {name} TO publisher")
+    postgres.execute(f"CREATE DATABASE {name} OWNER owner")
+    postgres.execute(f"GRANT CREATE ON DATABASE {name} TO publisher")
     return name
 
 

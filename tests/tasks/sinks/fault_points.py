@@ -30,7 +30,7 @@ from tasks.sinks.sink import Status
 from tasks.sinks.webhook import WebhookSink
 from tasks.storage import places
 from tasks.store import Store
-from tests.tasks.postgres_server import PASSWORD
+from tests.private_postgres import PASSWORD
 from tests.tasks.sinks.nights import TONIGHT
 from tests.tasks.sinks.receiver import KEY
 

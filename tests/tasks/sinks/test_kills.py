@@ -16,7 +16,7 @@ from tasks.run_forecasts import forecasts_of
 from tasks.sinks.deliveries import account
 from tasks.sinks.sql_tables import Tables
 from tasks.store import Store
-from tests.tasks.postgres_server import PostgresServer
+from tests.private_postgres import PrivatePostgres
 from tests.tasks.sinks.fault_points import POINTS, publish_all, publish_and_die
 from tests.tasks.sinks.nights import edition, night, sorted_rows
 from tests.tasks.sinks.receiver import Receiver
@@ -31,9 +31,9 @@ def processes() -> ForkServerContext:
 
 
 @pytest.fixture
-def market(postgres: PostgresServer, database: str) -> tuple[str, sa.Engine]:
+def market(postgres: PrivatePostgres, database: str) -> tuple[str, sa.Engine]:
     """The address to publish to, and a way to look behind it."""
-    return postgres.url("publisher", database), postgres.engine("me", database)
+    return postgres.url("publisher", database), postgres.engine("postgres", database)
 
 
 @pytest.mark.parametrize("point", POINTS)

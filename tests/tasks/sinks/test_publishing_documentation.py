@@ -15,7 +15,7 @@ from tasks.sinks.sql import SqlSink
 from tasks.sinks.sql_tables import KEY, Tables
 from tasks.sinks.webhook import body_of, signed
 from tasks.store import Store
-from tests.tasks.postgres_server import PASSWORD, PostgresServer
+from tests.private_postgres import PASSWORD, PrivatePostgres
 from tests.tasks.sinks.nights import edition, night
 from tests.tasks.sinks.receiver import KEY as SIGNING_KEY
 
@@ -27,15 +27,15 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_statements_give_each_role_what_it_needs(
-    postgres: PostgresServer, store: Store
+    postgres: PrivatePostgres, store: Store
 ) -> None:
     newest, roles, reading = blocks("sql")
-    postgres.run("CREATE DATABASE documented")
+    postgres.execute("CREATE DATABASE documented")
     roles = roles.replace("CREATE ROLE publisher LOGIN;", "")  # it is there
     for statement in filter(None, map(str.strip, roles.split(";"))):
-        postgres.run(statement, "documented")
+        postgres.execute(statement, "documented")
     for role in ("forecast_owner", "publisher", "reader"):
-        postgres.run(f"ALTER ROLE {role} PASSWORD '{PASSWORD}'")
+        postgres.execute(f"ALTER ROLE {role} PASSWORD '{PASSWORD}'")
     url = postgres.url("publisher", "documented")
     sink = SqlSink(SqlSinkConfig(url=url, owner="forecast_owner"))
     assert sink.migrate()

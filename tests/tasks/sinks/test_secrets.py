@@ -16,7 +16,7 @@ from tasks.sinks.configured import open_sinks
 from tasks.sinks.outside import publish_outside
 from tasks.sinks.sql import _explained
 from tasks.store import Store
-from tests.tasks.postgres_server import PostgresServer
+from tests.private_postgres import PrivatePostgres
 from tests.tasks.sinks.nights import TONIGHT, night
 from tests.tasks.sinks.receiver import KEY, Receiver
 
@@ -24,7 +24,7 @@ WRONG = "correct-horse-battery"
 
 
 @pytest.fixture
-def market(postgres: PostgresServer, database: str) -> str:
+def market(postgres: PrivatePostgres, database: str) -> str:
     return postgres.url("publisher", database)
 
 

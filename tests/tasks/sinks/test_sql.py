@@ -21,7 +21,7 @@ from tasks.sinks.sink import Edition, RefusedError, SinkError
 from tasks.sinks.sql import SqlSink
 from tasks.sinks.sql_tables import KEY, VERSION, Tables
 from tasks.store import Store
-from tests.tasks.postgres_server import PASSWORD, PostgresServer
+from tests.private_postgres import PASSWORD, PrivatePostgres
 from tests.tasks.sinks.nights import Pauses, edition, night, sorted_rows
 
 Both = tuple[SqlSink, Engine, Tables]
@@ -34,18 +34,18 @@ def both(request: pytest.FixtureRequest, tmp_path: Path) -> Both:
         config = SqlSinkConfig(url=f"sqlite:///{tmp_path}/market.db")
         engine = sa.create_engine(f"sqlite:///{tmp_path}/market.db", poolclass=NullPool)
         return SqlSink(config, Pauses()), engine, Tables(None)
-    server: PostgresServer = request.getfixturevalue("postgres")
+    server: PrivatePostgres = request.getfixturevalue("postgres")
     database: str = request.getfixturevalue("database")
     config = SqlSinkConfig(url=server.url("publisher", database))
-    return SqlSink(config, Pauses()), server.engine("me", database), Tables("fleetcast")
+    return SqlSink(config, Pauses()), server.engine("postgres", database), Tables("fleetcast")
 
 
 @pytest.fixture
-def desk(postgres: PostgresServer, database: str) -> Both:
+def desk(postgres: PrivatePostgres, database: str) -> Both:
     """The same with a role that owns the tables, and one that only publishes."""
-    postgres.run(f"REVOKE CREATE ON DATABASE {database} FROM publisher")
+    postgres.execute(f"REVOKE CREATE ON DATABASE {database} FROM publisher")
     config = SqlSinkConfig(url=postgres.url("publisher", database), owner="owner")
-    return SqlSink(config, Pauses()), postgres.engine("me", database), Tables("fleetcast")
+    return SqlSink(config, Pauses()), postgres.engine("postgres", database), Tables("fleetcast")
 
 
 def rows_in(engine: Engine, table: sa.Table) -> list[dict[str, Any]]:
@@ -256,7 +256,7 @@ def test_the_publishing_role_has_no_more_rights_than_it_needs(desk: Both, store:
 
 
 def test_a_wrong_password_is_told_at_once_and_not_shown(
-    postgres: PostgresServer, database: str, store: Store, monkeypatch: pytest.MonkeyPatch
+    postgres: PrivatePostgres, database: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Pauses()
     sink = SqlSink(SqlSinkConfig(url=postgres.url("publisher", database)), clock)
@@ -292,7 +292,7 @@ def test_a_server_that_is_away_is_tried_again_with_growing_pauses(
 
 
 def test_a_connection_lost_within_the_night_is_made_again(
-    postgres: PostgresServer, database: str, store: Store, monkeypatch: pytest.MonkeyPatch
+    postgres: PrivatePostgres, database: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Pauses()
     sink = SqlSink(SqlSinkConfig(url=postgres.url("publisher", database)), clock)
@@ -302,23 +302,23 @@ def test_a_connection_lost_within_the_night_is_made_again(
         written = write(connection, *arguments)
         if cut.pop() if cut else False:
             pid = connection.scalar(sa.text("SELECT pg_backend_pid()"))
-            postgres.run(f"SELECT pg_terminate_backend({pid})")
+            postgres.execute(f"SELECT pg_terminate_backend({pid})")
             connection.scalar(sa.text("SELECT 1"))
         return written
 
     monkeypatch.setattr(sql, "_write", cut_once)
     assert sink.deliver(edition(store, night(store)))
     assert len(clock.waited) == 1
-    assert len(rows_in(postgres.engine("me", database), Tables("fleetcast").forecasts)) == 20
+    assert len(rows_in(postgres.engine("postgres", database), Tables("fleetcast").forecasts)) == 20
 
 
 def test_a_statement_that_waits_too_long_is_given_up(
-    postgres: PostgresServer, database: str, store: Store
+    postgres: PrivatePostgres, database: str, store: Store
 ) -> None:
     config = SqlSinkConfig(url=postgres.url("publisher", database), timeout_seconds=0.2, attempts=2)
     sink = SqlSink(config, Pauses())
     sink.migrate()
-    with postgres.engine("me", database).begin() as connection:
+    with postgres.engine("postgres", database).begin() as connection:
         connection.exec_driver_sql("LOCK TABLE fleetcast.nights IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(SinkError, match=r"statement timeout.*\(2 tries\)"):
             sink.deliver(edition(store, night(store)))

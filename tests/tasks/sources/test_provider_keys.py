@@ -11,6 +11,8 @@ from urllib.parse import quote_plus
 
 import pytest
 
+from flows.config import check
+from flows.config_errors import ConfigError
 from tasks.sources import Fetched, Source, SourceConfig, SourceError
 from tasks.sources.alphavantage import open_alphavantage
 from tasks.sources.http import Key
@@ -133,8 +135,11 @@ def test_a_password_in_an_address_is_not_shown(
     server: ProviderServer, time: FakeClock, keyed: Keyed, caplog: pytest.LogCaptureFixture
 ) -> None:
     address = server.url.replace("//", "//me:hunter2@")
+    with pytest.raises(ConfigError, match="holds a user or password") as refused:
+        check({"source": {"name": keyed.name, "base_url": address}}, "test")
+    assert "hunter2" not in str(refused.value)
     server.replies(Reply(f"nothing at {address}/x", status=404))
-    source = open_keyed(keyed, address, time)
+    source = open_keyed(keyed, server.url, time)
     with caplog.at_level(logging.DEBUG):
         fetched = source.fetch(["AAPL"])
     assert fetched.problems

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
 import sqlite3
-import subprocess
-import tempfile
-import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -27,6 +22,7 @@ from tasks.bars import validate
 from tasks.sessions import CalendarConfig, Calendars
 from tasks.sources import Fetched, SourceConfig, SourceError, open_source, sql, sql_connection
 from tasks.sources.sql_rows import as_table
+from tests.private_postgres import PASSWORD, private_postgres
 
 NEW_YORK = "America/New_York"
 
@@ -348,55 +344,14 @@ def test_numbers_dates_and_instants_keep_their_types() -> None:
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
     """A private server; its URL without a password, which FLEETCAST_SQL_PASSWORD must hold."""
-    initdb, server = shutil.which("initdb"), shutil.which("postgres")
-    if initdb is None or server is None:
-        pytest.skip("there is no PostgreSQL (initdb, postgres) on this machine")
-    user = "postgres" if os.geteuid() == 0 else None  # it does not run as root
-    folder = Path(tempfile.mkdtemp(prefix="fleetcast-pg-"))
-    try:
-        if user is not None:
-            shutil.chown(folder, user)
-        secret = folder / "secret"
-        secret.write_text("hunter2!@/:\n")
-        secret.chmod(0o644)
-        data = folder / "data"
-        options = ("--pwfile", str(secret), "--no-sync", "--no-locale", "-E", "UTF8")
-        subprocess.run(
-            [*(initdb, "-D", str(data), "-U", "me", "-A", "scram-sha-256"), *options],
-            check=True,
-            capture_output=True,
-            user=user,
-            cwd="/",
-        )
-        settings = ("-c", "listen_addresses=", "-c", "timezone=Asia/Tokyo")
-        process = subprocess.Popen(
-            [server, "-D", str(data), "-F", "-k", str(folder), *settings],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            user=user,
-            cwd="/",
-        )
-        assert process.stderr is not None
-        try:
-            for line in process.stderr:
-                if b"ready to accept connections" in line:
-                    break
-            reader = threading.Thread(target=process.stderr.read)
-            reader.start()
-            yield f"postgresql+psycopg://me@/postgres?host={folder}"
-        finally:
-            process.terminate()
-            process.wait()
-            reader.join()
-            process.stderr.close()
-    finally:
-        shutil.rmtree(folder)
+    with private_postgres("timezone=Asia/Tokyo") as server:
+        yield server.url()
 
 
 @pytest.fixture
 def password(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("FLEETCAST_SQL_PASSWORD", "hunter2!@/:")
-    return "hunter2!@/:"
+    monkeypatch.setenv("FLEETCAST_SQL_PASSWORD", PASSWORD)
+    return PASSWORD
 
 
 @pytest.fixture

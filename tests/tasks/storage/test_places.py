@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pyarrow.fs
@@ -54,3 +55,19 @@ def test_a_relative_path_is_a_folder_here(tmp_path: Path, monkeypatch: pytest.Mo
 )
 def test_what_is_shown_of_an_address(url: str, shown: str) -> None:
     assert redacted(url) == shown
+
+
+def test_what_a_killed_process_was_writing_is_swept_after_a_day(tmp_path: Path) -> None:
+    half = f".model.safetensors.{'0a' * 16}.part"
+    old = [tmp_path / name for name in (half, ".writable-ab12_xyz", f"checkpoints/{half}")]
+    kept = [tmp_path / name for name in (".env", "model.part", f".younger.{'f' * 32}.part")]
+    for path in [*old, *kept]:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    for path in [*old, *kept[:2]]:
+        os.utime(path, (0, 0))
+    place = places.locate(tmp_path)
+    assert places.sweep(place) == 3
+    assert not [path for path in old if path.exists()]
+    assert all(path.exists() for path in kept)
+    assert places.sweep(place, "there-is-none") == 0

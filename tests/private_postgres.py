@@ -16,11 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.pool import NullPool
+
+SUPERUSER = "postgres"
+PASSWORD = "hunter2!@/:"  # noqa: S105 - of a server that lives for a test
 
 
 @dataclass(frozen=True)
 class PrivatePostgres:
-    """Where it answers: anybody at the socket, and with a password at 127.0.0.1."""
+    """Where it answers: at a socket in `folder` and at 127.0.0.1, everywhere by password."""
 
     port: int
     folder: Path
@@ -33,7 +39,8 @@ class PrivatePostgres:
             "PATH": f"{self.programs}:{os.environ['PATH']}",
             "PGHOST": str(self.folder),
             "PGPORT": str(self.port),
-            "PGUSER": "postgres",
+            "PGUSER": SUPERUSER,
+            "PGPASSWORD": PASSWORD,
         }
 
     def run(self, program: str, *arguments: str) -> str:
@@ -46,30 +53,49 @@ class PrivatePostgres:
             text=True,
         ).stdout
 
+    def url(self, user: str = SUPERUSER, database: str = "postgres") -> str:
+        """The socket's, without a password."""
+        return f"postgresql+psycopg://{user}@/{database}?host={self.folder}&port={self.port}"
+
+    def engine(self, user: str = SUPERUSER, database: str = "postgres") -> Engine:
+        """For a user whose password is `PASSWORD`."""
+        place: URL = sa.make_url(self.url(user, database)).set(password=PASSWORD)
+        return sa.create_engine(place, poolclass=NullPool)
+
+    def execute(self, statement: str, database: str = "postgres") -> None:
+        """One statement, of the superuser and outside of a transaction."""
+        engine = self.engine(database=database).execution_options(isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.exec_driver_sql(statement)
+
 
 @contextmanager
-def private_postgres() -> Iterator[PrivatePostgres]:
-    """Starts one, and ends it with the context; skips where PostgreSQL is not installed."""
+def private_postgres(*settings: str) -> Iterator[PrivatePostgres]:
+    """Starts one, and ends it with the context; skips where PostgreSQL is not installed.
+
+    Args:
+        settings: of the server, each as `name=value`.
+    """
     programs = _programs()
-    user = "postgres" if os.getuid() == 0 else None  # it refuses to run as root
+    user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
     with tempfile.TemporaryDirectory(prefix="fleetcast-postgres-") as name:
         folder = Path(name)
         if user:
             shutil.chown(folder, user)
-        made = [str(programs / "initdb"), "--pgdata", f"{folder}/data", "--username", "postgres"]
-        made += ["--auth-local", "trust", "--auth-host", "scram-sha-256", "--no-sync"]
-        subprocess.run(
-            made,
-            check=True,
-            user=user,
-            cwd=folder,
-            capture_output=True,
-        )
+        secret = folder / "secret"
+        secret.write_text(PASSWORD + "\n")
+        secret.chmod(0o644)
+        made = [str(programs / "initdb"), "--pgdata", f"{folder}/data", "--username", SUPERUSER]
+        made += ["--auth", "scram-sha-256", "--pwfile", str(secret), "--no-sync", "--no-locale"]
+        made += ["--encoding", "UTF8"]
+        subprocess.run(made, check=True, user=user, cwd=folder, capture_output=True)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         control = [str(programs / "pg_ctl"), "--pgdata", f"{folder}/data", "--wait"]
-        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        options = f"-p {port} -k {folder} " + " ".join(
+            f"-c {one}" for one in ("listen_addresses=127.0.0.1", "fsync=off", *settings)
+        )
         log = ["--log", f"{folder}/log"]
         started = [*control, *log, "--options", options, "start"]
         subprocess.run(started, check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL)
