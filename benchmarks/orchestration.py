@@ -1,11 +1,13 @@
 """How much of a night is not forecasting: 500 instruments, a Prefect server, and what both cost.
 
     python -m benchmarks.orchestration [--instruments 500] [--years 10] [--nights 2]
+        [--folds 5] [--seeds 2]
 
 Makes daily bars of so many instruments, starts a Prefect server, and runs the installed command as
 a night that trains everything and as nights that only forecast. Prints where wall and processor
 time went, how many task runs the server saw, and what share neither trained, decided, forecast nor
-scored. A folder outside the store is published to as well.
+scored. A folder outside the store is published to as well. Fewer folds and seeds than the default
+make the training shorter, and so the share that is asked for larger.
 Owns measuring from outside. Never touches what is measured.
 """
 
@@ -34,6 +36,7 @@ from flows.backfilled import WORK
 from flows.prefect_server import answers
 from tasks.identity import content_id
 from tasks.sessions import calendar
+from tasks.settings import EvaluationConfig, ModelConfig
 
 LAST = date(2024, 12, 30)
 CONFIG = """
@@ -44,6 +47,12 @@ archive = true
 
 [publish.folder]
 url = "{outside}"
+
+[model]
+seeds = {seeds}
+
+[evaluation]
+folds = {folds}
 """
 REQUIREMENT = "below 15 % of the wall time, fewer than 100 task runs (500 instruments, 2 cores)"
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -66,17 +75,25 @@ def main() -> None:
     parser.add_argument("--instruments", type=int, default=500)
     parser.add_argument("--years", type=int, default=10, help="of daily bars")
     parser.add_argument("--nights", type=int, default=2, help="the first trains everything")
+    parser.add_argument("--folds", type=int, default=EvaluationConfig().folds)
+    parser.add_argument("--seeds", type=int, default=ModelConfig().seeds)
     asked = parser.parse_args()
     print(
         f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}, "
-        f"{asked.instruments} instruments, {asked.years} years; wanted: {REQUIREMENT}"
+        f"{asked.instruments} instruments, {asked.years} years, "
+        f"{asked.folds} folds, {asked.seeds} seeds; wanted: {REQUIREMENT}"
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         days: list[date] = calendar("XNYS").sessions(date(1990, 1, 1), LAST).tolist()
         days = days[-asked.years * 252 - asked.nights :]
         closes = {f"X{i:03d}": walk(f"X{i:03d}", len(days)) for i in range(asked.instruments)}
-        text = CONFIG.format(bars=folder / "bars", outside=folder / "outside")
+        text = CONFIG.format(
+            bars=folder / "bars",
+            outside=folder / "outside",
+            seeds=asked.seeds,
+            folds=asked.folds,
+        )
         (folder / "fleetcast.toml").write_text(text)
         with server(folder) as (api, process):
             for night in range(asked.nights):

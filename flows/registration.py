@@ -79,7 +79,7 @@ def follow(out: Console, look: Callable[[], None], pause: float, *, once: bool) 
         while True:
             look()
             try:
-                runs = _begun(client)
+                runs = _begun(client, own)
             except httpx.TransportError:
                 runs = []
             for run in runs:
@@ -97,12 +97,18 @@ def _start_night(client: SyncPrefectClient) -> UUID:
     return client.create_flow_run_from_deployment(deployment.id).id
 
 
-def _begun(client: SyncPrefectClient) -> list[FlowRun]:
-    """The runs that have left the schedule, the last first."""
+def _begun(client: SyncPrefectClient, own: UUID | None) -> list[FlowRun]:
+    """The last runs that have left the schedule, the first of them first; and `own` if it has.
+
+    Its shards, each a run that is due later, may be more than the server tells of at once.
+    """
     chosen = FlowRunFilter(state=FlowRunFilterState.model_validate({"type": {"any_": _BEGUN}}))
     runs = client.read_flow_runs(
         flow_run_filter=chosen, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=50
     )
+    if own is not None and all(run.id != own for run in runs):
+        night = client.read_flow_run(own)
+        runs += [night] if night.state_type in _BEGUN else []
     return sorted(runs, key=lambda run: (run.start_time is None, run.start_time))
 
 
