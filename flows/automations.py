@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import get_current_settings
 
 BlockId = Callable[[str], UUID]
 """The id of a block document, by "TYPE/NAME"."""
@@ -79,11 +81,21 @@ def _looked_up(client: SyncPrefectClient, file: Path) -> BlockId:
     return block_id
 
 
+def refuse_no_server() -> None:
+    """Ends the process where no server is set: Prefect would tell one that ends with it."""
+    if not get_current_settings().api.url:
+        sys.exit("No Prefect server is set. Set PREFECT_API_URL, as to http://127.0.0.1:4200/api.")
+
+
 def main(file: str) -> None:
     """Applies a file, and says which automations are there now."""
+    refuse_no_server()
     try:
         names = apply(Path(file))
-    except ValueError as error:
+    except httpx.TransportError as error:
+        url = get_current_settings().api.url
+        sys.exit(f"The Prefect server {url} does not answer: {error}. Start it, then try again.")
+    except (OSError, ValueError) as error:
         sys.exit(str(error))
     sys.stdout.writelines(f"{name}\n" for name in names)
 

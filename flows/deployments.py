@@ -40,11 +40,12 @@ def rendered(template: str, config: FleetcastConfig, folder: Path) -> str:
     Args:
         template: the text of `deploy/prefect.yaml`.
         config: its schedule goes to `nightly`; all of it that differs from the defaults becomes the
-            parameter `config`. It holds no secret, see `flows.config`.
+            parameter `config`, the schedule too: what is caught up and when a night is due go by
+            it. It holds no secret, see `flows.config`.
         folder: the working directory of runs, in which relative paths are meant.
     """
     content = yaml.safe_load(template)
-    told = config.model_dump(mode="json", exclude_defaults=True, exclude={"schedule", "prefect"})
+    told = config.model_dump(mode="json", exclude_defaults=True, exclude={"prefect"})
     told["compute"] = config.compute.model_dump(mode="json")
     for one in content["deployments"]:
         pool = one["work_pool"]

@@ -9,12 +9,14 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
+import pyarrow.compute as pc
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from flows import console, steps
 from flows.config import FleetcastConfig
+from flows.failures import Refused
 from flows.night import Clock, plural
 from flows.progress import showing
 from flows.redaction import without_secrets
@@ -47,6 +49,7 @@ def run(
         as_json: one object with all of the account, not a table.
 
     Raises:
+        Refused: the source does not have one of `only`; the others are in.
         SourceError: the source gives nothing, and the store holds nothing of it.
         StoreError: the store can't be read or written.
     """
@@ -62,7 +65,7 @@ def run(
     out = console.answers()
     if as_json:
         out.print(_json(ingested), markup=False, soft_wrap=True)
-        return bool(ingested.problems)
+        return _judged(ingested, only, config)
     report = ingested.report
     if report is not None:
         out.print(f"Ingest: {ingested.counts}", style="italic", markup=False, soft_wrap=True)
@@ -80,6 +83,24 @@ def run(
         out.print(_closing(report), soft_wrap=True)
     for problem in ingested.problems:
         out.print(problem, style="yellow", markup=False, soft_wrap=True)
+    return _judged(ingested, only, config)
+
+
+def _judged(ingested: steps.Ingested, only: Sequence[str], config: FleetcastConfig) -> bool:
+    """Whether there was a problem; a name on the command line that nobody knows is refused."""
+    report = ingested.report
+    strange = set(only) & set(report.unknown) if report else set()
+    strange -= set(config.universe.instruments)
+    if strange:
+        bars = Store.open(config.store.url).read("bars", columns=["instrument"])
+        strange -= set(pc.unique(bars["instrument"]).to_pylist())
+    if report and strange:
+        similar = sorted({name for one in strange for name in report.unknown[one]})
+        hint = f" Did you mean {', '.join(similar)}?" if similar else ""
+        others = " The other instruments named are in." if set(only) - strange else ""
+        raise Refused(
+            f"The source {report.source} does not have {', '.join(sorted(strange))}.{hint}{others}"
+        )
     return bool(ingested.problems)
 
 

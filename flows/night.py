@@ -31,7 +31,7 @@ class Counts:
         told = [f"{self.new:,} new", f"{self.changed:,} changed"]
         if self.retracted:
             told.append(f"{self.retracted:,} retracted")
-        return ", ".join([*told, f"{self.quarantined:,} quarantined rows"])
+        return ", ".join([*told, plural(self.quarantined, "quarantined row")])
 
 
 @dataclass(frozen=True)

@@ -168,12 +168,18 @@ def nightly(
             notes.append(str(ingested.counts))
         for day in missed:
             try:
-                _one(config, ingested, day, Clock(log.info), missed=True)
+                late = _one(config, ingested, day, Clock(log.info), missed=True)
+                own = (one for one in late.problems if one not in ingested.problems)
+                problems += [f"session {day}: {one}" for one in own]
             except Exception as error:  # noqa: BLE001 - tonight does not wait for another session
                 problems.append(steps.failed(f"session {day} could not be caught up", error))
                 log.warning(problems[-1])
         night = _one(config, ingested, as_of, clock)
-    return replace(night, problems=(*problems, *night.problems))
+    night = replace(night, problems=(*problems, *night.problems))
+    if not night.problems:
+        return night
+    told = "; ".join(night.problems)
+    return Completed(message=told, data=night)  # type: ignore[return-value] # as above
 
 
 def _one(
@@ -242,7 +248,10 @@ def _night(
             published = publish(config, run)
             notes.append(listed([path.rpartition("/")[2] for path in published]) or "nothing newer")
     with clock.part("report", "Report"):
-        page = report(config, run)
+        page = outcome(report.submit(config, run))
+        if isinstance(page, BaseException):  # the forecasts are out, and go on to the sinks
+            broken.append(steps.failed("writing the report failed", page))
+            page = None
     if config.publish.outside:
         with clock.part("sinks", "Publish outside") as notes:
             problems += outside(publish_outside.submit(config, run), notes)
@@ -260,7 +269,9 @@ def _night(
         trained=sum(result.trained for result in trained),
         forecasts=steps.forecast_count(config, run),
         written=sum(result.written for result in done),
-        stale=tuple(sorted({name for result in done for name in result.stale})),
+        stale=steps.stale(config, run)
+        if repeated
+        else tuple(sorted({name for result in done for name in result.stale})),
         missing=tuple(missing),
         problems=(*broken, *problems),
         published=published,

@@ -58,6 +58,9 @@ def run(config: FleetcastConfig, store: Store, *, as_json: bool = False) -> bool
         for one in outcomes:
             if one.problem is not None:
                 out.print(one.problem, style="yellow", markup=False, soft_wrap=True)
+        if not any(one.problem or one.delivered or one.waiting for one in outcomes):
+            told = "Nothing was due. A new sink gets its first night from `fleetcast nightly`."
+            console.messages().print(told, style="dim", soft_wrap=True)
     return any(one.problem is not None for one in outcomes)
 
 

@@ -37,6 +37,13 @@ _NAMES = re.compile(
 _BEGINNING = 12
 """Letters of a longer secret that are masked even where a message was cut off after them."""
 
+_USER = re.compile(r"(?<=://)(?:[^/@\s]+|[^/@\s:]*:(?:(?!://)[^@\s])*)@")
+"""The user part of an address; after a colon a slash may be the password's own."""
+
+_QUERY = re.compile(r"(://(?:(?!://)[^\s?\"'])+)\?[^\s\"')]+")
+"""The query of an address. Neither looks beyond the next address: of a text with thousands of them
+that would take minutes."""
+
 _given: set[str] = set()
 
 
@@ -56,9 +63,7 @@ def without_secrets(text: str) -> str:
         text = text.replace(form, "***")
     if (cut := _cut_off(secrets)) is not None:
         text = cut.sub("***", text)
-    # After a colon a slash may be the password's own.
-    masked = re.sub(r"(?<=://)(?:[^/@\s]+|[^/@\s]*:[^@\s]*)@", "***@", text)
-    return re.sub(r"(://[^\s?\"']+)\?[^\s\"')]+", r"\1?***", masked)
+    return _QUERY.sub(r"\1?***", _USER.sub("***@", text))
 
 
 def has_credentials(url: str) -> bool:
@@ -149,12 +154,13 @@ def _without_secrets(error: Exception) -> Exception:
 
 def _in_environment() -> set[str]:
     found: set[str] = set()
-    for name, value in os.environ.items():
-        if not _NAMES.search(name):
+    for name in list(os.environ):
+        value = os.environ.get(name)  # a thread that has used a secret may just take it out
+        if value is None or not _NAMES.search(name):
             continue
-        address = "://" in value and not name.upper().endswith("_WEBHOOK_URL")
-        proxy = name.upper().endswith("_PROXY")  # without a password it is no secret: NO_PROXY
-        found |= _password(value) if address or proxy else _parts(value)
+        # An address without a password is no secret. By name: "://" may be a password's own.
+        address = name.upper().endswith(("CONNECTION_URL", "_PROXY"))
+        found |= _password(value) if address else _parts(value)
     return found
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from uuid import UUID
 
@@ -64,6 +64,8 @@ def heal(file: Path) -> None:
 def follow(out: Console, look: Callable[[], None], pause: float, *, once: bool) -> bool:
     """Prints a line whenever a run's state changes, for ever, or for as long as one night takes.
 
+    Runs that were over before are history, which the UI shows, and no news.
+
     Args:
         out: where.
         look: called between two looks; raises where something is wrong.
@@ -73,7 +75,7 @@ def follow(out: Console, look: Callable[[], None], pause: float, *, once: bool) 
     Returns:
         Whether that night did not complete.
     """
-    seen: dict[UUID, str] = {}
+    seen: dict[UUID, str] | None = None
     with get_client(sync_client=True) as client:
         own = _start_night(client) if once else None
         while True:
@@ -82,14 +84,26 @@ def follow(out: Console, look: Callable[[], None], pause: float, *, once: bool) 
                 runs = _begun(client, own)
             except httpx.TransportError:
                 runs = []
+            else:
+                seen = _over_before(runs, own) if seen is None else seen
             for run in runs:
-                state = "" if run.state is None else run.state.name or run.state.type.value
-                if seen.get(run.id) != state:
+                state = _state(run)
+                if seen is not None and seen.get(run.id) != state:
                     seen[run.id] = state
                     out.print(_line(run, state), markup=False, soft_wrap=True)
                 if run.id == own and run.state is not None and run.state.is_final():
                     return not run.state.is_completed()
             time.sleep(pause)
+
+
+def _over_before(runs: Iterable[FlowRun], own: UUID | None) -> dict[UUID, str]:
+    """The states of runs that are over at the first look, but for the run that is awaited."""
+    over = (run for run in runs if run.state is not None and run.state.is_final())
+    return {run.id: _state(run) for run in over if run.id != own}
+
+
+def _state(run: FlowRun) -> str:
+    return "" if run.state is None else run.state.name or run.state.type.value
 
 
 def _start_night(client: SyncPrefectClient) -> UUID:
@@ -124,7 +138,9 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=1)
     parser.add_argument("--gpu-template", type=Path)
     parser.add_argument("--gpu-type", default="process")
-    make_pools(**vars(parser.parse_args()))
+    asked = parser.parse_args()
+    automations.refuse_no_server()
+    make_pools(**vars(asked))
 
 
 if __name__ == "__main__":

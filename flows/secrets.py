@@ -133,10 +133,14 @@ def of_blocks(publish: PublishConfig) -> Iterator[None]:
 
 
 @contextmanager
-def no_key_needed(source: SourceConfig) -> Iterator[None]:
-    """Lets a source be opened, to be asked for its lag, before Prefect can be asked for its key."""
+def no_key_needed(source: SourceConfig, *, at_all: bool = False) -> Iterator[None]:
+    """Lets a source be opened, to be asked for its lag, before Prefect can be asked for its key.
+
+    With `at_all` also where the key is in the environment, but of other processes only: for who
+    reads the store alone.
+    """
     variable = key_variable(source.name)
-    if source.key_block is None or os.environ.get(variable):
+    if (source.key_block is None and not at_all) or os.environ.get(variable):
         yield
         return
     with _environment(variable, "in-a-Prefect-block"):

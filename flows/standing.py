@@ -56,8 +56,8 @@ class Standing:
         others: whether the store holds runs of other configurations, or of other code.
         verdict: whether somebody should look.
         due: the last scheduled start whose night should be over; None: an archive, which has no
-            schedule, or a calendar that does not know the day.
-        next: the next start that has something to do; None likewise.
+            schedule, a start before the first night, or a calendar that does not know the day.
+        next: the next start that has something to do; None: an archive, or such a calendar.
     """
 
     now: datetime
@@ -80,7 +80,7 @@ def standing(config: FleetcastConfig, store: Store, now: datetime) -> Standing:
         StoreError: the store can't be read.
         SourceError: there is no such source.
     """
-    with no_key_needed(config.source):
+    with no_key_needed(config.source, at_all=True):
         source = open_source(config.source)
     calendars = Calendars.load(config.calendar)
     schedule, calendar = config.schedule, calendars.default
@@ -92,7 +92,7 @@ def standing(config: FleetcastConfig, store: Store, now: datetime) -> Standing:
         calendars=calendars,
         lag=source.lag,
         source=config.source.name,
-        sinks=_sinks(config),
+        sinks=_sinks(config, store),
         now=now,
         quiet=_quiet(config),
     )
@@ -100,6 +100,8 @@ def standing(config: FleetcastConfig, store: Store, now: datetime) -> Standing:
     before = next((run for run in nights if run.status == "finished"), None)
     night = look(nights[0]) if nights else None
     due = None if source.archive else last_start(schedule, calendar, source.lag, now - patience)
+    if due is not None and nights and due.session < nights[-1].session:
+        due = None  # before the first night nothing was to come
     verdict = _verdict(night, due)
     if verdict is None:  # it goes on, and may: what is judged is the night before
         verdict = _verdict(look(before) if before else None, due)
@@ -114,14 +116,28 @@ def standing(config: FleetcastConfig, store: Store, now: datetime) -> Standing:
     )
 
 
-def _sinks(config: FleetcastConfig) -> tuple[str, ...]:
-    """The names of the sinks that are switched on."""
+def _sinks(config: FleetcastConfig, store: Store) -> tuple[str, ...]:
+    """The names of the sinks that are switched on.
+
+    A webhook's is made of its address: where that is in a Prefect block or in a worker's
+    environment only, it is the one that was told last.
+    """
     publish = config.publish
     if not publish.outside:
         return ()
     from tasks.sinks.configured import open_sinks  # loads SQLAlchemy
+    from tasks.sinks.deliveries import account
+    from tasks.sinks.webhook import WebhookSink
 
-    return tuple(one.name for one in open_sinks(publish.sql, publish.folder, publish.webhook))
+    names = []
+    for one in open_sinks(publish.sql, publish.folder, publish.webhook):
+        if isinstance(one, WebhookSink) and not one.addressed:
+            told = (d for d in account(store).values() if d.sink.startswith("webhook "))
+            last = max(told, key=lambda d: d.as_of, default=None)
+            names.append("webhook" if last is None else last.sink)
+        else:
+            names.append(one.name)
+    return tuple(names)
 
 
 def _quiet(config: FleetcastConfig) -> timedelta:

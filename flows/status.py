@@ -124,7 +124,8 @@ def _night(found: Standing, night: LastNight) -> Text:
     if found.verdict is Verdict.MISSING and found.due is not None:
         at = found.due.at
         line.append(
-            f"{found.due.session} is missing, due since {at:%m-%d %H:%M} {at.tzinfo}. The last: ",
+            f"{found.due.session} is missing, due since {at:%Y-%m-%d %H:%M} {at.tzinfo}. "
+            "The last: ",
             style,
         )
         style = ""
@@ -135,6 +136,8 @@ def _night(found: Standing, night: LastNight) -> Text:
     elif night.state == "going_on":
         line.append(f"goes on since {_instant(night.started)}, wrote {_ago(found, night)} ago")
         line.append(", late" if found.verdict is Verdict.LATE else "", style)
+        if found.verdict is Verdict.MISSING and found.due is None:
+            line.append("; none is finished yet", style)
     elif night.ended is not None:
         line.append(f"broke off {_instant(night.ended)}", style)
     else:
@@ -152,8 +155,11 @@ def _forecasts(night: LastNight) -> Text:
     planned = sum(one.planned for one in night.published)
     missing = sum(len(one.missing) for one in night.published)
     learned = sum(one.learned for one in night.published)
-    line = Text(f"{planned - missing:,} of {planned:,} published, LSTM earned in {learned:,}")
-    if missing:
+    so_far = " so far" if missing and night.state == "going_on" else ""
+    line = Text(
+        f"{planned - missing:,} of {planned:,} published{so_far}, LSTM earned in {learned:,}"
+    )
+    if missing and not so_far:
         names = sorted({name for one in night.published for name in one.missing})
         line.append(f"; missing: {listed(names, _NAMES)}", "yellow")
     for one in night.sinks:
@@ -176,7 +182,7 @@ def _data(night: LastNight) -> Text:
     if ingest is not None:
         line = Text(f"{ingest.new:,} new, {ingest.changed:,} changed, ")
         line.append(
-            f"{ingest.quarantined:,} quarantined rows", "yellow" if ingest.quarantined else ""
+            plural(ingest.quarantined, "quarantined row"), "yellow" if ingest.quarantined else ""
         )
     if night.old:
         line.append(f"; old bars: {listed([_old(one) for one in night.old], _NAMES)}", "yellow")

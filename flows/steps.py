@@ -30,6 +30,7 @@ from tasks.live_schedule import Agenda
 from tasks.live_schedule import agenda as plan_sessions
 from tasks.market import market_sample
 from tasks.matured import Matured, score_matured
+from tasks.old_bars import old_bars
 from tasks.run_forecasts import forecasts_of, lacking
 from tasks.runs import PinnedRun
 from tasks.sessions import Calendars
@@ -273,6 +274,12 @@ def not_forecast(request: ShardRequest, reason: str) -> tuple[Missing, ...]:
         for name in request.shard.instruments
         for kind, target in request.settings.forecasts
     )
+
+
+def stale(config: FleetcastConfig, run: PinnedRun) -> tuple[str, ...]:
+    """The instruments of a night that had been finished before whose bars were old for it."""
+    store, calendars = Store.open(config.store.url), Calendars.load(config.calendar)
+    return tuple(one.instrument for one in old_bars(store, run, calendars, config.source.lag))
 
 
 def all_stale(

@@ -32,7 +32,7 @@ def asked(
     """
     path = config.universe.membership
     if path is None:
-        return tuple(config.universe.instruments or source.instruments()), ()
+        return tuple(config.universe.instruments) or _offered(source, store), ()
     stays = read_membership(path)
     done = bring_members(store, stays, source=Path(path).name, now=now, archive=source.archive)
     notes = []
@@ -42,6 +42,16 @@ def asked(
             "before today do not know them, because nobody did then."
         )
     return members_until(store), tuple(notes)
+
+
+def _offered(source: Source, store: Store) -> tuple[str, ...]:
+    """All that the source has, but for whom a person erased: that is no problem to be told of.
+
+    Where nobody is left, everybody: then it is.
+    """
+    offered = source.instruments()
+    gone = erased(store).instruments
+    return tuple(name for name in offered if name not in gone) or tuple(offered)
 
 
 def known(config: FleetcastConfig, store: Store, bars: set[str]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import dataclasses
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
+from prefect.states import Completed, Failed
 
 from flows import artifacts, steps
 from flows.config import FleetcastConfig, load
@@ -32,7 +33,10 @@ def ingest(
     """
     done = steps.ingest_bars(config or load(), only=instruments, full=full)
     artifacts.health(done)
-    return str(done.counts)
+    told = "; ".join(done.problems)
+    if done.report is None:  # a night goes on with earlier bars; this had nothing else to do
+        return Failed(message=told)  # type: ignore[return-value] # Prefect takes a state
+    return str(done.counts) if not told else Completed(message=told, data=str(done.counts))  # type: ignore[return-value]
 
 
 @flow(name="compact")

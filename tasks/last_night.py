@@ -214,12 +214,13 @@ def look_at(
     """
     told = store.read("runs", columns=["run_id", "known_at"]).to_pylist()
     closed = next(row["known_at"] for row in told if row["run_id"] == run.run_id)
-    ended = None if run.status == "pinned" else closed
-    seen = _last_written(store, run) if ended is None else ended
+    # One that broke off, and is gone through again, writes on.
+    seen = closed if run.status == "finished" else max(closed, _last_written(store, run))
+    ended = closed if run.status != "pinned" and seen == closed else None
     state: State = "broken_off"
     if run.status == "finished":
         state = "finished"
-    elif run.status == "pinned" and now - seen <= quiet:
+    elif ended is None and now - seen <= quiet:
         state = "going_on"
     ingest = _ingest(store, run, source)
     return LastNight(

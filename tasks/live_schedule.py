@@ -56,7 +56,10 @@ def agenda(
     session = calendar.last_session(scheduled, lag)
     finished = [run for run in runs if run.status == "finished"]
     live = [run for run in finished if run.origin == "live"]
-    news = not any(run.session == session and run.message is None for run in live)
+    # A night of a later session has caught this one up, or a person has: that does.
+    past = any(run.session > session for run in live)
+    of_it = [run for run in (finished if past else live) if run.session == session]
+    news = not any(run.message is None for run in of_it)
     newest = max((run.session for run in live if run.session <= session), default=None)
     if newest is None or newest >= session:
         return Agenda(session, news)

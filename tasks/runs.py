@@ -262,6 +262,9 @@ def close(
 ) -> PinnedRun:
     """Writes down how a run ended: finished, or failed and why. The same end twice adds nothing.
 
+    A process that was only thought dead, and whose run another has finished since, changes nothing
+    by what it could not do.
+
     Args:
         store: where the run was pinned.
         run: the pinned run.
@@ -270,6 +273,10 @@ def close(
         remark: what a finished run still lacks, so that the same night is gone through again.
     """
     ended = replace(run, status="failed" if failure else "finished", message=failure or remark)
+    if ended.message is not None and run.status != "finished":
+        there = runs_by_id(store, [run.run_id]).get(run.run_id)
+        if there is not None and there.status == "finished":
+            return there
     _commit(store, ended, now)
     return ended
 

@@ -91,6 +91,7 @@ def _serve(store: Store, sink: Sink, own: Sequence[Delivery], now: datetime) -> 
     """Gives one sink what is due to it; `own` is its account, in order of `as_of`."""
     delivered: list[str] = []
     problems: list[str] = []
+    settled: set[str] = set()
     due = [one for one in own if one.status == "due"]
     try:
         lost = sink.lost({one.edition for one in own if one.status == "delivered"})
@@ -102,19 +103,22 @@ def _serve(store: Store, sink: Sink, own: Sequence[Delivery], now: datetime) -> 
                 continue  # its forecasts were erased
             if sink.newest_only and place < len(due) - 1:
                 note(store, edition, [sink.name], "superseded", now=now)
+                settled.add(one.run_id)
                 continue
             try:
                 taken = sink.deliver(edition)
             except RefusedError as error:
                 note(store, edition, [sink.name], "refused", now=now)
+                settled.add(one.run_id)
                 problems.append(f"{sink.name} refused the night {edition.run.session}: {error}")
                 continue
             note(store, edition, [sink.name], "delivered" if taken else "superseded", now=now)
+            settled.add(one.run_id)
             delivered += [one.run_id] * taken
     except SinkError as error:
-        done = {*delivered}
-        waiting = tuple(one.run_id for one in due if one.run_id not in done)
-        problems.append(_behind(sink, [one for one in due if one.run_id in waiting], error))
+        left = [one for one in due if one.run_id not in settled]
+        problems.append(_behind(sink, left, error))
+        waiting = tuple(one.run_id for one in left)
         return SinkOutcome(sink.name, tuple(delivered), waiting, "; ".join(problems))
     return SinkOutcome(sink.name, tuple(delivered), (), "; ".join(problems) or None)
 

@@ -73,6 +73,11 @@ class WebhookSink:
         return f"webhook {self._server} ({digest})"
 
     @property
+    def addressed(self) -> bool:
+        """Whether this process knows the address, which may be in a block or in a worker alone."""
+        return bool(self._address)
+
+    @property
     def _address(self) -> str:
         variable = self.config.variable
         return (self.config.url if variable is None else os.environ.get(variable, "").strip()) or ""

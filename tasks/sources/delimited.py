@@ -29,6 +29,8 @@ _SEPARATORS = ",;\t|"
 _BLOCK = 1 << 24
 _LONGEST_LINE = 1 << 20
 """Longer lines are no rows of bars, and would not fit in a block."""
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
+"""No header has one, and nearly every binary file begins with some."""
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -78,12 +80,17 @@ def read_delimited(
         header: the columns' names, of a file whose first line is a row.
 
     Raises:
-        DelimitedError: there is no line, or no name in the header.
+        DelimitedError: there is no line, no text in the first one, or no name in the header.
     """
     text = _decode(data).replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
     first, _, body = text.partition("\n")
     if not text.strip():
         raise DelimitedError("it is empty")
+    if not header and (control := _CONTROL.search(first)):
+        raise DelimitedError(
+            f"it is no text: its first line has the byte 0x{ord(control[0]):02X}. Expected a CSV "
+            "with a header; a Parquet file has to be called .parquet, a spreadsheet saved as CSV"
+        )
     if re.fullmatch(r"sep=.", first):  # a line by which spreadsheets tell each other
         separator = separator or first[-1]
         first, _, body = body.partition("\n")

@@ -61,7 +61,7 @@ def test_the_gpu_deployment_is_the_one_that_the_documentation_names() -> None:
 def test_rendered_it_does_what_a_configuration_says(tmp_path: Path) -> None:
     config = check(
         {
-            "schedule": {"cron": "0 7 * * *", "timezone": "Asia/Tokyo"},
+            "schedule": {"cron": "0 7 * * *", "timezone": "Asia/Tokyo", "catch_up": 9},
             "training": {"shard_size": 3},
             "prefect": {"api_url": "http://127.0.0.1:4200/api"},
         },
@@ -77,6 +77,7 @@ def test_rendered_it_does_what_a_configuration_says(tmp_path: Path) -> None:
     assert (told["training"], "prefect" in told) == ({"shard_size": 3}, False)
     back = FleetcastConfig.model_validate(told)
     assert (back.config_hash, back.compute) == (config.config_hash, config.compute)
+    assert back.schedule == config.schedule  # what is caught up, and when a night is due
     assert back.compute.deployment == "train-shard/gpu"
     for one in found.values():
         variables = one["work_pool"]["job_variables"]

@@ -189,6 +189,18 @@ def test_a_night_that_was_complete_is_not_done_again(
     assert flow_runs(prefect)[0].state.is_completed()
 
 
+def test_a_night_on_old_bars_is_not_complete_the_second_time_either(
+    config: FleetcastConfig, prefect: str, tmp_path: Path
+) -> None:
+    del prefect  # the settings of its fixture hold
+    (tmp_path / "bars" / "E.csv").unlink()
+    file = tmp_path / "bars" / "D.csv"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+    assert night(config).stale == ("D",)
+    again = night(config)
+    assert (again.repeated, again.stale, again.partial) == (True, ("D",), True)
+
+
 def test_what_prefect_shows_of_a_night(config: FleetcastConfig, prefect: str) -> None:
     night(config)
     assert flow_runs(prefect)[0].state.is_completed()
@@ -379,10 +391,44 @@ def test_a_source_that_gives_nothing_does_not_stop_the_night(
     for file in (tmp_path / "bars").iterdir():
         file.unlink()
     done = night(config)
-    assert flow_runs(prefect)[0].state.is_completed()
-    assert len(done.problems) == 1
+    state = flow_runs(prefect)[0].state
+    assert state.is_completed()
+    assert (state.message,) == done.problems
     assert done.problems[0].startswith("the source gave nothing, earlier bars are used: ")
     assert done.forecasts == 40
+
+
+def test_an_ingest_alone_fails_where_the_source_gives_nothing(
+    config: FleetcastConfig, prefect: str, tmp_path: Path
+) -> None:
+    from flows.upkeep import ingest
+
+    assert ingest(config) == "1,009 new, 0 changed, 0 quarantined rows"
+    for file in (tmp_path / "bars").iterdir():
+        file.unlink()
+    with pytest.raises(Exception, match="the source gave nothing"):
+        ingest(config)
+    assert flow_runs(prefect)[0].state.is_failed()
+
+
+@pytest.mark.usefixtures("prefect")
+def test_a_report_that_fails_keeps_no_forecast_from_the_sinks(
+    config: FleetcastConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no room for a picture")
+
+    publish = PublishConfig.model_validate({"folder": {"url": str(tmp_path / "desk")}})
+    config = config.model_copy(update={"publish": publish})
+    with monkeypatch.context() as patched:
+        patched.setattr("flows.artifacts.scores_and_forecasts", broken)
+        done = night(config)
+    reason = "writing the report failed: RuntimeError: no room for a picture"
+    assert (done.report, done.problems) == (None, (reason,))
+    assert (tmp_path / "desk" / "latest" / "forecasts.csv").exists()
+    assert [row["message"] for row in rows(config, "runs")] == [reason]
+    assert night(config).report is not None
+    assert [row["message"] for row in rows(config, "runs")] == [None]
 
 
 def test_a_sink_that_is_down_does_not_stop_the_night_and_is_caught_up_later(

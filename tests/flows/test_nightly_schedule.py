@@ -74,6 +74,23 @@ def test_a_session_that_can_not_be_caught_up_does_not_stop_tonight(
     assert done.problems[0].startswith("session 2018-12-31 could not be caught up: ")
 
 
+def test_what_went_wrong_with_a_missed_session_is_told_tonight(
+    config: FleetcastConfig, prefect: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del prefect  # the settings of its fixture hold
+    score = steps.score
+
+    def broken(request: Any) -> Any:  # noqa: ANN401 - as the real one
+        if request.session == MISSED[1]:
+            raise OSError("lost")
+        return score(request)
+
+    monkeypatch.setattr("flows.steps.score", broken)
+    done = scheduled(config, Agenda(TONIGHT, news=True, missed=MISSED[1:]), monkeypatch)
+    told = "session 2019-12-30: scoring what matured failed: OSError: lost"
+    assert (done.session, done.problems) == (TONIGHT, (told,))
+
+
 def test_without_a_new_session_it_says_so_and_asks_no_source(
     config: FleetcastConfig, prefect: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -189,8 +189,13 @@ def test_erased_it_stays_away_until_it_is_allowed() -> None:
     assert code == 0
     assert "fleetcast erase --allow BBB" in out
     assert close_on("2024-01-10") is None
-    code, _, _ = fleetcast("ingest")
+    _, out, _ = fleetcast("ingest")  # the file still lies there: nobody asked for it by name
+    assert "was erased" not in out
+    assert close_on("2024-01-10") is None
+    Path("fleetcast.toml").write_text(CONFIG + '[universe]\ninstruments = ["AAA", "BBB"]\n')
+    code, out, _ = fleetcast("ingest")
     assert code == 3
+    assert "BBB was erased" in out
     assert close_on("2024-01-10") is None
     assert fleetcast("erase", "--allow", "BBB")[0] == 0
     fleetcast("ingest")
@@ -201,7 +206,7 @@ def test_a_run_does_not_forecast_what_was_erased() -> None:
     fleetcast("erase", "BBB", "--yes")
     config = load(None)
     ingested = steps.ingest_bars(config)
-    assert any("BBB was erased" in problem for problem in ingested.problems)
+    assert ingested.instruments == ("AAA",)
     run = steps.pin_run(config, ingested.instruments, date(2024, 1, 22), datetime.now(UTC))
     assert [name for names in run.shards.values() for name in names] == ["AAA"]
     fleetcast("erase", "AAA", "--yes")
@@ -211,10 +216,24 @@ def test_a_run_does_not_forecast_what_was_erased() -> None:
 
 def test_the_message_of_the_ingest_names_the_command_that_works() -> None:
     fleetcast("erase", "BBB", "--yes")
+    Path("fleetcast.toml").write_text(CONFIG + '[universe]\ninstruments = ["AAA", "BBB"]\n')
     told = fleetcast("ingest", "--format", "json")[1]
     said = "fleetcast erase --allow --instrument BBB"
     assert said in told
     assert fleetcast(*said.split()[1:])[0] == 0
+
+
+def test_a_name_that_nobody_knows_is_refused_and_the_others_are_in() -> None:
+    code, _, err = fleetcast("ingest", "--instrument", "aab")
+    assert code == 2
+    assert "The source files does not have aab. Did you mean AAA?" in err
+    bars_file("CCC")
+    code, _, err = fleetcast("ingest", "-i", "CCC", "-i", "ZZZ", "--format", "json")
+    assert code == 2
+    assert "does not have ZZZ. The other instruments named are in." in err
+    assert close_on("2024-01-10", "CCC") is not None
+    Path("bars", "CCC.csv").unlink()  # the store knows it: the source has a problem
+    assert fleetcast("ingest", "-i", "CCC")[0] == 3
 
 
 @pytest.mark.parametrize(("entered", "left"), [("n\n", True), ("y\n", False)])

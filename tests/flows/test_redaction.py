@@ -4,6 +4,8 @@ import base64
 import json
 import logging
 import traceback
+from collections import UserDict
+from collections.abc import Iterator
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -94,6 +96,31 @@ def test_of_an_address_the_password_is_masked(monkeypatch: pytest.MonkeyPatch) -
     assert without_secrets("localhost") == "localhost"
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
     assert without_secrets("no way to http://proxy:3128/") == "no way to http://proxy:3128/"
+
+
+def test_a_password_that_looks_like_an_address_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETCAST_SQL_PASSWORD", "kw://9f-Zq")
+    assert without_secrets("said: kw://9f-Zq is wrong") == "said: *** is wrong"
+
+
+def test_an_address_ends_where_the_next_one_begins() -> None:
+    told = '{"a":"http://host:4200/api","b":"s3://me:a/b@bucket/x?key=1","c":"http://host:80/y"}'
+    assert without_secrets(told) == (
+        '{"a":"http://host:4200/api","b":"s3://***@bucket/x?***","c":"http://host:80/y"}'
+    )
+    many = told[1:-1] * 2_000
+    assert without_secrets(many).count("s3://***@bucket/x?***") == 2_000
+
+
+def test_a_variable_that_another_thread_takes_out_meanwhile_is_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Hasty(UserDict[str, str]):
+        def __iter__(self) -> Iterator[str]:
+            return iter(["GONE_PASSWORD", *self.data])
+
+    monkeypatch.setattr("os.environ", Hasty(FLEETCAST_SQL_PASSWORD=SECRET))
+    assert without_secrets(SECRET) == "***"
 
 
 def test_of_a_hook_the_path_and_the_token_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:

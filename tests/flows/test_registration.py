@@ -1,58 +1,67 @@
-"""What `fleetcast up` shows of runs, from a server that is made up."""
+"""What `fleetcast up` tells of runs, and that no server is told in vain."""
 
 from __future__ import annotations
 
-import io
-from types import SimpleNamespace
-from typing import Any
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from prefect.client.schemas.objects import FlowRun, State
-from prefect.states import Completed
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from rich.console import Console
 
 from flows import registration
 
 
-def a_run(name: str, state: State[Any], run_id: UUID | None = None) -> FlowRun:
-    return FlowRun(
-        id=run_id or uuid4(), flow_id=uuid4(), name=name, state=state, state_type=state.type
-    )
+def run(name: str, state: StateType) -> FlowRun:
+    return FlowRun(id=uuid4(), name=name, flow_id=uuid4(), state=State(type=state))
 
 
-def test_one_night_is_over_however_many_shards_began_after_it(
-    monkeypatch: pytest.MonkeyPatch,
+class Enough(Exception):  # noqa: N818 - it ends the endless
+    """Everything was looked at."""
+
+
+def test_runs_that_were_over_before_are_no_news(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = uuid4()
-    shards = [a_run(f"train-shard-{n:04d}-1", Completed()) for n in range(50)]
-    looks: list[None] = []
+    old, going = run("old", StateType.FAILED), run("going", StateType.RUNNING)
+    ended = going.model_copy(update={"state": State(type=StateType.COMPLETED)})
+    looks = iter([[old, going], [old, ended, run("quick", StateType.FAILED)]])
 
-    def look() -> None:
-        looks.append(None)
-        assert len(looks) < 3, "the night is over"
+    def begun(_client: SyncPrefectClient, _own: UUID | None) -> Sequence[FlowRun]:
+        try:
+            return next(looks)
+        except StopIteration:
+            raise Enough from None
 
-    class Server:
-        """One that tells of the fifty runs that were due last."""
+    monkeypatch.setattr(registration, "_begun", begun)
+    monkeypatch.setattr(registration, "get_client", lambda **_: nullcontext())
+    with pytest.raises(Enough):
+        registration.follow(Console(width=200), lambda: None, 0, once=False)
+    told = [line.split(" ", 1)[1] for line in capsys.readouterr().out.splitlines()]
+    assert told == ["going Running", "going Completed", "quick Failed"]
 
-        def __enter__(self) -> Server:
-            return self
 
-        def __exit__(self, *_: object) -> None: ...
-
-        def read_deployment_by_name(self, _: str) -> Any:  # noqa: ANN401 - the client's
-            return SimpleNamespace(id=uuid4())
-
-        def create_flow_run_from_deployment(self, _: UUID) -> Any:  # noqa: ANN401 - the client's
-            return SimpleNamespace(id=own)
-
-        def read_flow_runs(self, **_: object) -> list[FlowRun]:
-            return [*shards]
-
-        def read_flow_run(self, run_id: UUID) -> FlowRun:
-            return a_run("nightly-2024-06-28", Completed(), run_id)
-
-    monkeypatch.setattr(registration, "get_client", lambda **_: Server())
-    said = io.StringIO()
-    assert not registration.follow(Console(file=said), look, 0.0, once=True)
-    assert "nightly-2024-06-28 Completed" in said.getvalue()
+@pytest.mark.parametrize(
+    "command", [("flows.registration",), ("flows.automations", "deploy/automations.yaml")]
+)
+def test_without_a_server_that_is_set_nothing_is_told(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    environment = os.environ | {"PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-m", *command],
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "Set PREFECT_API_URL" in ended.stderr
+    assert not list(tmp_path.glob("*.db"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -18,11 +19,16 @@ from typer.testing import CliRunner
 
 from flows import metrics, monitoring, standing, status
 from flows.cli import app
-from flows.config import FleetcastConfig, check
+from flows.config import FleetcastConfig, PublishConfig, check
 from flows.config_errors import ConfigError
 from flows.standing import Verdict
 from tasks import runs
+from tasks.last_night import SinkState
+from tasks.run_forecasts import forecasts_of
 from tasks.runs import PinnedRun
+from tasks.sinks.deliveries import note
+from tasks.sinks.sink import Edition
+from tasks.sources.config import SourceConfig
 from tasks.store import Store
 from tests.tasks import nights
 from tests.tasks.nights import FRIDAY, THURSDAY, evening
@@ -84,7 +90,7 @@ def test_a_complete_night_is_five_lines_at_eighty_columns(
     assert [line.rstrip() for line in lines] == [
         "Night      2024-06-28 finished 2024-06-28 22:42 UTC, 12 min, complete",
         "Forecasts  6 of 6 published, LSTM earned in 1",
-        "Data       2 new, 1 changed, 1 quarantined rows; no old bars",
+        "Data       2 new, 1 changed, 1 quarantined row; no old bars",
         "Skill      2 matured; returns +10.0% (50% in 80%)",
         "Next       session 2024-07-01, starts 2024-07-01 18:30 America/New_York",
     ]
@@ -119,7 +125,7 @@ def test_a_night_that_is_due_and_not_there(config: FleetcastConfig, store: Store
     assert patient.verdict is Verdict.COMPLETE
     found = stands(config, store, evening(FRIDAY) + LATER)
     assert (found.verdict, found.exit_code) == (Verdict.MISSING, 1)
-    assert "2024-06-28 is missing, due since 06-28 18:30 America/New_York" in said(found, 200)
+    assert "2024-06-28 is missing, due since 2024-06-28 18:30 America/New_York" in said(found, 200)
 
 
 def test_a_night_that_goes_on_is_judged_by_the_one_before_until_it_is_late(
@@ -155,7 +161,37 @@ def test_the_first_night_that_goes_on_has_none_before_it(
 ) -> None:
     nights.bars(store, FRIDAY)
     nights.pinned(store, FRIDAY, config_hash=config.config_hash)
-    assert stands(config, store, evening(FRIDAY, 20)).verdict is Verdict.MISSING
+    found = stands(config, store, evening(FRIDAY, 20))
+    assert (found.verdict, found.due) == (Verdict.MISSING, None)
+    told = said(found, 200)
+    assert "Night      2024-06-28 goes on since" in told  # Thursday's was never to come
+    assert "; none is finished yet" in told
+    assert "0 of 6 published so far" in told
+    assert "missing" not in told
+
+
+def test_a_webhook_whose_address_is_elsewhere_is_the_one_that_was_told_last(
+    config: FleetcastConfig, store: Store
+) -> None:
+    publish = PublishConfig.model_validate({"webhook": {"url_block": "hook"}})
+    config = config.model_copy(update={"publish": publish})
+    old, run = done(config, store, THURSDAY), done(config, store, FRIDAY)
+    names = "webhook https://old.example (00000000)", "webhook https://hook.example (11111111)"
+    for one, name in ((old, names[0]), (old, names[1]), (run, names[1])):
+        edition = Edition.of(one, forecasts_of(store, one))
+        note(store, edition, [name], "due", now=evening(FRIDAY, 20))
+    found = stands(config, store, evening(FRIDAY, 30))
+    assert found.night is not None
+    assert found.night.sinks == (SinkState(names[1], "due", 2),)
+    assert found.verdict is Verdict.PARTIAL
+
+
+def test_a_key_is_not_needed(config: FleetcastConfig, store: Store) -> None:
+    source = SourceConfig(name="tiingo", lag_minutes=60)
+    config = config.model_copy(update={"source": source})
+    done(config, store, FRIDAY)
+    assert stands(config, store, evening(FRIDAY, 30)).night is not None
+    assert "TIINGO_API_KEY" not in os.environ
 
 
 def test_an_archive_has_no_schedule(config: FleetcastConfig, store: Store) -> None:
@@ -251,7 +287,8 @@ def test_a_hundred_times_the_instruments_are_as_many_metrics(
     config: FleetcastConfig, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done(config, store, THURSDAY)
-    few = len(metrics.text(config, stands(config, store, evening(THURSDAY, 30))).splitlines())
+    before = stands(config, store, evening(THURSDAY) + LATER)
+    few = len(metrics.text(config, before).splitlines())
     many = tuple(f"N{place:03}" for place in range(300))
     monkeypatch.setattr(nights, "NAMES", many)
     done(config, store, FRIDAY)

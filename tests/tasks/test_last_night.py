@@ -130,6 +130,10 @@ def test_a_night_goes_on_while_it_writes_and_is_broken_off_after_that(store: Sto
     failed = runs.close(store, run, now=evening(FRIDAY, 101), failure="broken off: no space left")
     told = look(store, failed, now=evening(FRIDAY, 102))
     assert (told.state, told.ended) == ("broken_off", evening(FRIDAY, 101))
+    nights.scored(store, replace(run, made_at=evening(FRIDAY, 110)), loss=1.0, covered={"A": 1.0})
+    told = look(store, failed, now=evening(FRIDAY, 111))
+    assert (told.state, told.ended, told.seen) == ("going_on", None, evening(FRIDAY, 110))
+    assert look(store, failed, now=evening(FRIDAY, 171)).state == "broken_off"
 
 
 def test_an_ingest_of_another_night_is_not_when_this_one_began(store: Store) -> None:

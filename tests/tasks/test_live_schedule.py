@@ -89,6 +89,8 @@ def test_a_late_start_is_about_the_session_of_its_schedule() -> None:
     """A run that was due on Thursday, and is started after Friday's was done, changes nothing."""
     assert planned(ran(8), ran(7)) == Agenda(THURSDAY, news=False)
     assert planned(ran(8), ran(5)) == Agenda(THURSDAY, news=True, missed=march(6))
+    # Friday's night has caught Thursday up: again it would be published after Friday, as newer.
+    assert planned(ran(8), ran(7, "backfill"), ran(6)) == Agenda(THURSDAY, news=False)
 
 
 def test_a_backfill_of_tonight_is_not_its_live_run() -> None:

@@ -225,6 +225,21 @@ def test_a_failed_run_says_why_and_may_still_finish(tmp_path: Path) -> None:
     assert (row["status"], row["message"]) == ("finished", None)
 
 
+@pytest.mark.parametrize("ended", [{"failure": "broken off"}, {"remark": "a shard failed"}])
+def test_who_was_thought_dead_does_not_undo_what_another_process_finished(
+    tmp_path: Path, ended: dict[str, str]
+) -> None:
+    store = with_bars(tmp_path)
+    lost = pinned(store)
+    runs.close(store, pinned(store), now=FRIDAY_NIGHT + timedelta(hours=1))
+    assert runs.close(store, lost, now=FRIDAY_NIGHT + timedelta(hours=2), **ended).message is None
+    done = pinned(store)
+    assert (done.status, done.message) == ("finished", None)
+    # Who knew that it was finished, and went through it again, says how that ended.
+    runs.close(store, done, now=FRIDAY_NIGHT + timedelta(hours=3), **ended)
+    assert pinned(store).message is not None
+
+
 def test_runs_of_a_configuration_newest_first(tmp_path: Path) -> None:
     store = with_bars(tmp_path)
     old = pinned(store, Moment(date(2013, 2, 28), None, "live"), now=FRIDAY_NIGHT)

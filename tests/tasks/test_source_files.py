@@ -376,7 +376,8 @@ def _truncated_parquet(folder: Path) -> bytes:
             r"holds no date.*such as 2024-12-31, .*'31/31/2024'.*date_format",
         ),
         ("Date,Close,Close\n2024-01-02,1,2\n", "names 'Close' more than once"),
-        (b"\x00\x01\x02PNG\xff" * 10, "no column for the session"),
+        (b"\x00\x01\x02PNG\xff" * 10, "no text: its first line has the byte 0x00.*called .parquet"),
+        (b"\x7fELF\x02Date,Close\n1,2\n", "no text: its first line has the byte 0x02"),
     ],
 )
 def test_a_bad_file_is_told_and_the_others_are_read(

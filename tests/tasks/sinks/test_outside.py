@@ -119,7 +119,10 @@ def test_where_each_night_replaces_the_one_before_only_the_newest_is_caught_up(
 ) -> None:
     sink = Memory(newest_only=True, down=True)
     for day in range(3):
-        publish_outside(store, night(store, day), [sink], later(day))
+        (told,) = publish_outside(store, night(store, day), [sink], later(day))
+    assert told.waiting == ("run-02-live",)
+    assert told.problem is not None
+    assert "1 night waits since 2013-03-03 22:00 UTC" in told.problem
     sink.down = False
     catch_up(store, [sink], later(3))
     assert sink.runs == ["run-02-live"]
