@@ -185,6 +185,8 @@ def test_a_night_tells_once_whom_the_examples_say(
     assert notified["subject"] == "fleetcast: old bars"
     assert notified["body"] == "Session 2019-12-31: no new bar of D"
 
+    # The server writes events down a few seconds after its automations have seen them.
+    wait_until(lambda: len(events_of(first.run_id)) == 2, events_all)
     told = {one.event: one for one in events_of(first.run_id)}
     assert set(told) == {events.PUBLISHED, events.STALE}
     for one in told.values():

@@ -29,14 +29,14 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProviderServer]:
 
 def test_a_file_of_a_web_server_is_read_and_asked_for_once(server: ProviderServer) -> None:
     server.answer = lambda _: Reply(LONG)
-    source = files(f"{server.url}/daily/all.csv?apikey=secret")
+    source = files(f"{server.url}/daily/all.csv?user=somebody")
     assert source.instruments() == ("A", "B")
     assert [row["close"] for row in rows_of(source.fetch(["B"]))] == [2.0]
     assert len(rows_of(source.fetch())) == 2
     assert [(one.path, one.query) for one in server.asked] == [
-        ("/daily/all.csv", {"apikey": "secret"})
+        ("/daily/all.csv", {"user": "somebody"})
     ]
-    assert "secret" not in source.fetch().provenance
+    assert "somebody" not in source.fetch().provenance
 
 
 def test_what_a_web_server_sends_tells_whether_it_is_packed(
@@ -69,10 +69,10 @@ def test_a_web_server_that_does_not_give_the_file_is_told(
     server: ProviderServer, reply: Reply, message: str
 ) -> None:
     server.answer = lambda _: reply
-    source = files(f"{server.url}/A.csv?apikey=secret", attempts=1, timeout_seconds=0.2)
+    source = files(f"{server.url}/A.csv?user=somebody", attempts=1, timeout_seconds=0.2)
     with pytest.raises(SourceError, match=message) as caught:
         source.fetch()
-    assert "secret" not in str(caught.value)
+    assert "somebody" not in str(caught.value)
 
 
 def test_a_web_server_is_asked_again(server: ProviderServer) -> None:
@@ -146,3 +146,9 @@ def test_names_files_and_patterns_may_use_other_endings(tmp_path: Path) -> None:
     assert files(tmp_path / "B.txt").instruments() == ("B",)
     write(tmp_path, {"D.csv": "x"})
     assert "D.csv was not read" in only_problem(files(tmp_path).fetch())
+
+
+@pytest.mark.parametrize("address", ["me:hunter2@host/A.csv", "host/A.csv?apikey=hunter2"])
+def test_an_address_with_a_secret_is_refused(address: str) -> None:
+    with pytest.raises(ValueError, match="holds a password or key"):
+        files(f"https://{address}")
