@@ -1,6 +1,6 @@
 # Everything a person types. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help nightly report bench bench-peers bench-scale bench-writers bench-gpu bench-ingest bench-backfill bench-long-horizon quality test test-jax test-s3 test-system fuzz lint types contract check environment environment-dev environment-jax lock clean
+.PHONY: help nightly report bench bench-peers bench-scale bench-writers bench-gpu bench-ingest bench-backfill bench-overhead bench-long-horizon quality test test-jax test-s3 test-system fuzz lint types contract check environment environment-dev environment-jax lock clean
 
 STORE ?= ./store
 BIN := .venv/bin
@@ -43,6 +43,9 @@ bench-ingest: environment ## Measure ingest and reads of 5,000 instruments over 
 
 bench-backfill: environment ## Measure a backfill of 60 sessions, killed three times and not
 	$(BIN)/python -m benchmarks.backfill $(ARGS)
+
+bench-overhead: environment ## Measure a night of 500 instruments with a Prefect server
+	$(BIN)/python -m benchmarks.orchestration $(ARGS)
 
 bench-gpu: environment ## Measure a CUDA GPU beside one core of the CPU
 	$(BIN)/python -m benchmarks.gpu $(ARGS)
