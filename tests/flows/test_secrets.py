@@ -219,8 +219,12 @@ def test_the_secrets_of_sinks_are_there_while_they_are_used(prefect: LocalServer
     ],
 )
 def test_a_sink_that_lacks_a_secret_is_refused_at_the_start(
-    sections: dict[str, dict[str, object]], variable: str, tmp_path: Path
+    sections: dict[str, dict[str, object]],
+    variable: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(Refused, match=f"set the environment variable {variable}"):
         refuse_missing(publishing(**sections), look_up=False)
     (tmp_path / "fleetcast.toml").write_text(_toml(sections))
