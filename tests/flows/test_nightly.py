@@ -493,7 +493,7 @@ def test_those_who_watch_are_told_of_a_night_however_it_ends(
     from prefect.events.worker import EventsWorker
 
     del prefect  # the settings of its fixture hold
-    EventsWorker.drain_all()  # the one of this process may still send to an earlier test's server
+    EventsWorker.drain_all(timeout=10)  # it may still send to an earlier test's server
     metrics = tmp_path / "fleetcast.prom"
     config = config.model_copy(update={"monitoring": MonitoringConfig(metrics=str(metrics))})
     done = night(config)
