@@ -252,8 +252,12 @@ def test_what_needs_no_secret_is_not_refused(sections: dict[str, dict[str, objec
 def test_a_password_set_to_nothing_says_that_none_is_needed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    publish = publishing(sql={"url": "postgresql+psycopg://me@db/x"})
+    monkeypatch.delenv(SQL_PASSWORD, raising=False)
+    with pytest.raises(Refused):
+        refuse_missing(publish)
     monkeypatch.setenv(SQL_PASSWORD, "")
-    refuse_missing(publishing(sql={"url": "postgresql+psycopg://me@db/x"}))
+    refuse_missing(publish)
 
 
 @pytest.mark.usefixtures("no_sink_secrets")
