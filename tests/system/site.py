@@ -43,8 +43,9 @@ LEASES = {_KEPT: compose()["services"]["server"]["environment"][_KEPT]}
 
 QUICK_WORKER = {"PREFECT_WORKER_QUERY_SECONDS": "1"}
 
-STAYS_CRASHED = 120.0
-"""Seconds after which nothing has started a crashed run again."""
+STAYS_CRASHED = 420.0
+"""Seconds after which nothing starts a crashed run again: the longest window of deploy/'s
+automations is 300, for a run whose crash a killed server has not passed on."""
 
 NIGHT = """
 [source]
