@@ -165,7 +165,7 @@ def newest_run(config: FleetcastConfig) -> PinnedRun | None:
 
 
 def newest_of(*found: PinnedRun | None) -> PinnedRun | None:
-    """The one that knows the most."""
+    """The one of the newest session; of those of one session the one that knows the most."""
     return max((one for one in found if one is not None), key=_age, default=None)
 
 
@@ -184,8 +184,8 @@ def clock() -> datetime:
     return datetime.now(UTC)
 
 
-def _age(run: PinnedRun) -> tuple[datetime, str]:
-    return run.as_of, run.run_id
+def _age(run: PinnedRun) -> tuple[date, datetime, str]:
+    return run.session, run.as_of, run.run_id
 
 
 def _by_session(known: Iterable[PinnedRun]) -> dict[date, list[PinnedRun]]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Collection
-from datetime import UTC, datetime
-from typing import Protocol
+from datetime import UTC, date, datetime
+from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +22,20 @@ from tasks.store import Store
 PARQUET = "latest/forecasts.parquet"
 CSV = "latest/forecasts.csv"
 _ORDER = ("instrument", "target", "kind", "lead", "forecast_id")
+
+
+class Published(NamedTuple):
+    """What decides which forecasts are newer: the first of these that differs.
+
+    Attributes:
+        cutoff: the newest session that any of them rests on.
+        as_of: what was known.
+        made_at: when the last of them was made.
+    """
+
+    cutoff: date
+    as_of: datetime
+    made_at: datetime
 
 
 class Files(Protocol):
@@ -43,9 +57,10 @@ class Files(Protocol):
 def publish_latest(store: Files, forecasts: pa.Table) -> tuple[str, ...]:
     """Replace the latest files with one run's forecasts, unless newer ones are there.
 
-    Newer means a later `as_of`, or the same and made later; so a backfill of a past date, or a
-    worker that was thought dead, changes nothing. Each file is replaced at once, the Parquet file
-    last: a run that was stopped between the two repeats both.
+    Newer means of a later session; of the same one a later `as_of`; and with that, made later. So a
+    backfill of a past date, a session that was caught up late, or a worker that was thought dead,
+    changes nothing. Each file is replaced at once, the Parquet file last: a run that was stopped
+    between the two repeats both.
 
     Args:
         store: Where the files lie.
@@ -75,22 +90,20 @@ def publish_latest(store: Files, forecasts: pa.Table) -> tuple[str, ...]:
         )
     rows = forecasts.select(schema.names).cast(schema)
     rows = rows.sort_by([(name, "ascending") for name in _ORDER]).combine_chunks()
-    stamp = (instants[0].astimezone(UTC), pc.max(rows["made_at"]).as_py().astimezone(UTC))
-    there = _stamp(store)
-    if there is not None and stamp < there:
+    mine = Published(
+        pc.max(rows["cutoff"]).as_py(),
+        instants[0].astimezone(UTC),
+        pc.max(rows["made_at"]).as_py().astimezone(UTC),
+    )
+    there = published(store)
+    if there is not None and mine < there:
         return ()
-    return (store.write_file(CSV, _csv(rows)), store.write_file(PARQUET, _parquet(rows, stamp)))
-
-
-def published_as_of(store: Store) -> datetime | None:
-    """Whose knowledge the latest files hold; None where nothing is published yet."""
-    stamp = _stamp(store)
-    return None if stamp is None else stamp[0]
+    return (store.write_file(CSV, _csv(rows)), store.write_file(PARQUET, _parquet(rows, mine)))
 
 
 def published_instruments(store: Store) -> frozenset[str]:
     """Whose forecasts the latest files hold."""
-    if _stamp(store) is None:
+    if published(store) is None:
         return frozenset()
     rows = pq.read_table(io.BytesIO(store.read_file(PARQUET)), columns=["instrument"])
     return frozenset(pc.unique(rows["instrument"]).to_pylist())
@@ -104,8 +117,8 @@ def withdraw(store: Store, instruments: Collection[str]) -> bool:
     Raises:
         StoreError: The store can't be read or written.
     """
-    stamp = _stamp(store)
-    if stamp is None:
+    there = published(store)
+    if there is None:
         return False
     rows = pq.read_table(io.BytesIO(store.read_file(PARQUET)))
     kept = rows.filter(
@@ -116,32 +129,35 @@ def withdraw(store: Store, instruments: Collection[str]) -> bool:
     if kept.num_rows == rows.num_rows:
         return False
     store.write_file(CSV, _csv(kept))
-    store.write_file(PARQUET, _parquet(kept, stamp))
+    store.write_file(PARQUET, _parquet(kept, there))
     return True
 
 
-def _stamp(store: Files) -> tuple[datetime, datetime] | None:
-    """The `as_of` and the last `made_at` of what is published.
+def published(store: Files) -> Published | None:
+    """Which forecasts the latest files hold; None where nothing is published yet.
 
     A file that is no Parquet, or none of ours, counts as nothing: it is replaced.
+
+    Raises:
+        StoreError: The files can't be read.
     """
     if not store.exists(PARQUET):
         return None
     try:
         metadata = pq.read_metadata(io.BytesIO(store.read_file(PARQUET))).metadata or {}
-        as_of, made_at = metadata[b"fleetcast.as_of"], metadata[b"fleetcast.made_at"]
+        cutoff, as_of, made_at = (
+            metadata[f"fleetcast.{name}".encode()].decode() for name in Published._fields
+        )
     except (pa.ArrowInvalid, KeyError):
         return None
-    return datetime.fromisoformat(as_of.decode()), datetime.fromisoformat(made_at.decode())
+    return Published(
+        date.fromisoformat(cutoff), datetime.fromisoformat(as_of), datetime.fromisoformat(made_at)
+    )
 
 
-def _parquet(rows: pa.Table, stamp: tuple[datetime, datetime]) -> bytes:
-    as_of, made_at = stamp
-    metadata = {
-        "fleetcast.schema_version": str(SCHEMA_VERSION),
-        "fleetcast.as_of": as_of.isoformat(),
-        "fleetcast.made_at": made_at.isoformat(),
-    }
+def _parquet(rows: pa.Table, stamp: Published) -> bytes:
+    told = {f"fleetcast.{name}": value.isoformat() for name, value in stamp._asdict().items()}
+    metadata = {"fleetcast.schema_version": str(SCHEMA_VERSION), **told}
     buffer = io.BytesIO()
     pq.write_table(rows.replace_schema_metadata(metadata), buffer, compression="zstd")
     return buffer.getvalue()

@@ -10,7 +10,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tasks.publish import published_as_of
+from tasks.publish import published
 from tasks.report.charts import forecast_picture
 from tasks.report.content import content, title
 from tasks.report.live import NOTHING
@@ -45,8 +45,8 @@ def write_report(store: Store, *, run_id: str | None = None) -> str:
     page = render_report(view, store_url=store.url).encode()
     run = view.run
     written = store.write_file(f"reports/{run['session']}-{run['config_hash'][:8]}.html", page)
-    newest = published_as_of(store)
-    if newest is None or newest <= run["as_of"]:
+    newest = published(store)
+    if newest is None or (newest.cutoff, newest.as_of) <= (run["session"], run["as_of"]):
         return store.write_file(LATEST, page)
     return written
 

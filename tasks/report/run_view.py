@@ -78,7 +78,7 @@ def view_run(store: Store, run_id: str | None = None) -> RunView:
     """
     runs = sorted(
         store.read("runs").to_pylist(),
-        key=lambda row: (row["as_of"], row["made_at"], row["run_id"]),
+        key=lambda row: (row["session"], row["as_of"], row["made_at"], row["run_id"]),
         reverse=True,
     )
     run = _find(runs, run_id, store.url)

@@ -12,16 +12,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.publish import CSV, PARQUET, publish_latest, published_as_of
+from tasks.publish import CSV, PARQUET, publish_latest, published
 from tasks.schemas import DATASETS
 from tasks.storage import places
 from tasks.store import Store, StoreError
 from tests.tasks.example_store import AS_OF, NOW, forecast_rows
 
 
-def forecasts(*, as_of: datetime = AS_OF, made_at: datetime = NOW, shift: float = 0.0) -> pa.Table:
+def forecasts(
+    *, as_of: datetime = AS_OF, made_at: datetime = NOW, shift: float = 0.0, days: int = 0
+) -> pa.Table:
+    """Of `days` after the example's session."""
     rows = [
-        row | {"as_of": as_of, "made_at": made_at, "known_at": made_at, "mean": row["mean"] + shift}
+        row
+        | {"as_of": as_of, "made_at": made_at, "known_at": made_at, "mean": row["mean"] + shift}
+        | {"cutoff": row["cutoff"] + timedelta(days=days)}
         for row in forecast_rows()
     ]
     return pa.Table.from_pylist(rows, schema=DATASETS["forecasts"].schema)
@@ -32,7 +37,7 @@ def store(tmp_path: Path) -> Store:
     return Store.open(tmp_path / "store")
 
 
-def published(store: Store) -> pa.Table:
+def rows_of(store: Store) -> pa.Table:
     return pq.read_table(io.BytesIO(store.read_file(PARQUET)))
 
 
@@ -43,7 +48,7 @@ def test_parquet_holds_every_forecast_sorted_with_units(store: Store) -> None:
     assert store.local_path is not None
     assert Path(csv_path) == store.local_path / CSV
     assert Path(parquet_path) == store.local_path / PARQUET
-    table = published(store)
+    table = rows_of(store)
     assert table.schema.equals(DATASETS["forecasts"].schema)
     for field in DATASETS["forecasts"].schema:
         assert table.schema.field(field.name).metadata == field.metadata
@@ -59,7 +64,7 @@ def test_parquet_holds_every_forecast_sorted_with_units(store: Store) -> None:
 def test_csv_says_the_same_as_parquet(store: Store) -> None:
     publish_latest(store, forecasts())
     lines = list(csv.DictReader(io.StringIO(store.read_file(CSV).decode())))
-    rows = published(store).to_pylist()
+    rows = rows_of(store).to_pylist()
     assert len(lines) == len(rows) == len(forecast_rows())
     for line, row in zip(lines, rows, strict=True):
         assert line["instrument"] == row["instrument"]
@@ -76,7 +81,7 @@ def test_csv_writes_lists_as_json(store: Store) -> None:
     rows = [{**plain, "probabilities": None, "edges": None}, *(row | lists for row in others)]
     publish_latest(store, pa.Table.from_pylist(rows, schema=DATASETS["forecasts"].schema))
     lines = list(csv.DictReader(io.StringIO(store.read_file(CSV).decode())))
-    for line, row in zip(lines, published(store).to_pylist(), strict=True):
+    for line, row in zip(lines, rows_of(store).to_pylist(), strict=True):
         for name in lists:
             assert (json.loads(line[name]) if line[name] else None) == row[name]
     assert sum(line["edges"] == "" for line in lines) == 1
@@ -90,26 +95,38 @@ def test_the_same_forecasts_give_the_same_bytes_in_any_order(store: Store) -> No
 
 
 @pytest.mark.parametrize(
-    ("as_of", "made_at", "replaces"),
+    ("days", "as_of", "made_at", "replaces"),
     [
-        (AS_OF + timedelta(days=3), NOW - timedelta(days=9), True),
-        (AS_OF - timedelta(days=3), NOW + timedelta(days=9), False),
-        (AS_OF, NOW + timedelta(seconds=1), True),
-        (AS_OF, NOW - timedelta(seconds=1), False),
-        (AS_OF, NOW, True),
+        (1, AS_OF - timedelta(days=3), NOW - timedelta(days=9), True),
+        (-1, AS_OF + timedelta(days=3), NOW + timedelta(days=9), False),
+        (0, AS_OF + timedelta(days=3), NOW - timedelta(days=9), True),
+        (0, AS_OF - timedelta(days=3), NOW + timedelta(days=9), False),
+        (0, AS_OF, NOW + timedelta(seconds=1), True),
+        (0, AS_OF, NOW - timedelta(seconds=1), False),
+        (0, AS_OF, NOW, True),
     ],
-    ids=["later as_of", "backfill", "made later", "late worker", "again"],
+    ids=[
+        "later session",
+        "caught up late",
+        "later as_of",
+        "backfill",
+        "made later",
+        "late worker",
+        "again",
+    ],
 )
-def test_only_newer_knowledge_replaces(
-    store: Store, as_of: datetime, made_at: datetime, replaces: bool
+def test_only_newer_forecasts_replace(
+    store: Store, days: int, as_of: datetime, made_at: datetime, replaces: bool
 ) -> None:
     publish_latest(store, forecasts())
     before = store.read_file(PARQUET), store.read_file(CSV)
-    written = publish_latest(store, forecasts(as_of=as_of, made_at=made_at, shift=0.5))
+    written = publish_latest(store, forecasts(as_of=as_of, made_at=made_at, shift=0.5, days=days))
     after = store.read_file(PARQUET), store.read_file(CSV)
     assert bool(written) == replaces
     assert (after != before) == replaces
-    assert published_as_of(store) == (as_of if replaces else AS_OF)
+    stamp = published(store)
+    assert stamp is not None
+    assert stamp.as_of == (as_of if replaces else AS_OF)
 
 
 def test_a_reader_of_the_old_file_keeps_it_and_never_sees_a_part(store: Store) -> None:
@@ -121,7 +138,7 @@ def test_a_reader_of_the_old_file_keeps_it_and_never_sees_a_part(store: Store) -
         publish_latest(store, forecasts(as_of=AS_OF + timedelta(days=1), shift=1.0))
         assert path.stat().st_ino != inode  # another file took the name, whole
         old = pq.read_table(held)
-    assert old["mean"].to_pylist() != published(store)["mean"].to_pylist()
+    assert old["mean"].to_pylist() != rows_of(store)["mean"].to_pylist()
     names = sorted(file.name for file in path.parent.iterdir())
     assert names == ["forecasts.csv", "forecasts.parquet"]
 
@@ -142,25 +159,27 @@ def test_a_stop_between_the_two_files_is_repaired_by_running_again(
         patch.setattr(places, "write", stop_at_the_second)
         with pytest.raises(StoreError, match="disk is full"):
             publish_latest(store, later)
-    assert published_as_of(store) == AS_OF
+    stamp = published(store)
+    assert stamp is not None
+    assert stamp.as_of == AS_OF
     assert len(publish_latest(store, later)) == 2
     lines = list(csv.DictReader(io.StringIO(store.read_file(CSV).decode())))
-    assert [float(line["mean"]) for line in lines] == published(store)["mean"].to_pylist()
+    assert [float(line["mean"]) for line in lines] == rows_of(store)["mean"].to_pylist()
 
 
 def test_nothing_to_publish_leaves_what_is_there(store: Store) -> None:
     assert publish_latest(store, forecasts().slice(0, 0)) == ()
-    assert published_as_of(store) is None
+    assert published(store) is None
     publish_latest(store, forecasts())
     assert publish_latest(store, forecasts().slice(0, 0)) == ()
-    assert published(store).num_rows == 50
+    assert rows_of(store).num_rows == 50
 
 
 @pytest.mark.parametrize("rubbish", [b"", b"PAR1 but cut off", b"not a table at all"])
 def test_a_broken_latest_file_is_replaced(store: Store, rubbish: bytes) -> None:
     store.write_file(PARQUET, rubbish)
     assert len(publish_latest(store, forecasts())) == 2
-    assert published(store).num_rows == 50
+    assert rows_of(store).num_rows == 50
 
 
 def test_forecasts_of_two_nights_are_refused(store: Store) -> None:
