@@ -224,6 +224,22 @@ def test_impossible_dates_are_wrong(written: str) -> None:
     assert read.wrong.tolist() == [True, False, False]
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 9999), st.integers(0, 40), st.integers(0, 40)), min_size=1)
+)
+def test_the_usual_way_to_write_a_date_means_what_the_others_do(
+    parts: list[tuple[int, ...]],
+) -> None:
+    plain, slashed = (
+        read_sessions(
+            texts([f"{year:04}{mark}{month:02}{mark}{day:02}" for year, month, day in parts])
+        )
+        for mark in "-/"
+    )
+    assert plain.values == slashed.values
+    assert plain.wrong.tolist() == slashed.wrong.tolist()
+
+
 @pytest.mark.parametrize(
     ("written", "zone", "expected"),
     [
