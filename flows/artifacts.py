@@ -13,11 +13,10 @@ from tasks.pooled_skill import pooled_skill
 from tasks.report.charts import data_uri, forecast_picture
 from tasks.report.live import skill_paths
 from tasks.report.page import run_picture
-from tasks.report.run_view import view_run
+from tasks.report.run_view import RunView
 from tasks.report.score_tables import method_name
 from tasks.report.topics import topic
 from tasks.runs import PinnedRun
-from tasks.store import Store
 from tasks.track_record import TrackRecord
 
 ROWS_SHOWN = 1000
@@ -53,10 +52,9 @@ def health(ingested: Ingested) -> None:
     create_table_artifact(rows[:ROWS_SHOWN], key="data-health", description="\n\n".join(described))
 
 
-def scores_and_forecasts(config: FleetcastConfig, run: PinnedRun) -> None:
+def scores_and_forecasts(view: RunView) -> None:
     """Pooled skill by target, kind and method, and the picture of the forecasts."""
-    store = Store.open(config.store.url)
-    view = view_run(store, run.run_id)
+    session = view.run["session"]
     scores = [
         {
             "forecast": topic(one.target, one.kind).heading,
@@ -71,16 +69,16 @@ def scores_and_forecasts(config: FleetcastConfig, run: PinnedRun) -> None:
         for one in pooled_skill(row for rows in view.scores.values() for row in rows)
     ]
     described = (
-        f"Session **{run.session}**. Out of sample, pooled over instruments, folds and leads; "
+        f"Session **{session}**. Out of sample, pooled over instruments, folds and leads; "
         "skill is 1 - score / score of the default baseline on the same pairs. MSE: mean squared "
         "error."
     )
     create_table_artifact(scores, key="scores", description=described)
-    picture = data_uri(run_picture(store, run_id=run.run_id))
+    picture = data_uri(run_picture(view))
     create_markdown_artifact(
-        f"![Forecasts of session {run.session}]({picture})",
+        f"![Forecasts of session {session}]({picture})",
         key="forecasts",
-        description=f"What is forecast from session {run.session} on.",
+        description=f"What is forecast from session {session} on.",
     )
 
 

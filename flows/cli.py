@@ -258,9 +258,11 @@ def report(
     with answering(console.messages(), debug=debug):
         settings = load_config(config, store)
         from tasks.report.page import write_report
+        from tasks.report.run_view import view_run
 
+        there = open_store(settings, create=False)
         try:
-            typer.echo(write_report(open_store(settings, create=False), run_id=run))
+            typer.echo(write_report(there, view_run(there, run)))
         except LookupError as error:
             raise Refused(str(error)) from None
 

@@ -114,10 +114,11 @@ def publish_outside(config: FleetcastConfig, run: PinnedRun) -> tuple[SinkOutcom
 @masking
 def report(config: FleetcastConfig, run: PinnedRun) -> str | None:
     """Write the report, and show scores and forecasts in Prefect."""
-    artifacts.scores_and_forecasts(config, run)
+    view = steps.view(config, run)
+    artifacts.scores_and_forecasts(view)
     if not config.publish.report:
         return None
-    page = steps.write_report(config, run)
+    page = steps.write_report(config, view)
     artifacts.report_link(config, run, page)
     return page
 

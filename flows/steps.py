@@ -40,6 +40,7 @@ from tasks.store import Store, StoreError
 from tasks.train import Model, TrainResult, train_shard, trained_shard
 
 if TYPE_CHECKING:
+    from tasks.report.run_view import RunView
     from tasks.sinks.outside import SinkOutcome
 
 
@@ -328,11 +329,18 @@ def forecast_count(config: FleetcastConfig, run: PinnedRun) -> int:
     return count
 
 
-def write_report(config: FleetcastConfig, run: PinnedRun) -> str:
+def view(config: FleetcastConfig, run: PinnedRun) -> RunView:
+    """All that people are shown of the night."""
+    from tasks.report.run_view import view_run
+
+    return view_run(Store.open(config.store.url), run.run_id)
+
+
+def write_report(config: FleetcastConfig, seen: RunView) -> str:
     """Writes the report page, and says where it is."""
     from tasks.report import page
 
-    return page.write_report(Store.open(config.store.url), run_id=run.run_id)
+    return page.write_report(Store.open(config.store.url), seen)
 
 
 def close_run(

@@ -5,9 +5,10 @@ Owns how rows of `scores` merge. Never touches how they were made or how they ar
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
 
 from lstm_models.calibration import Bin, merged, reliability
@@ -33,6 +34,12 @@ _MEANS = (
     "rises",
     "called_rises",
 )
+_READ = (
+    *_CELL,
+    *("evaluation_id", "fold", "score_id", "config_hash", "made_at", "baseline", "level", "count"),
+    *("first_cutoff", "last_cutoff", "coverage_error", "intervals", "calibration"),
+    *_MEANS,
+)
 
 
 def scoreboard(store: Store, evaluation_ids: Collection[str], config_hash: str) -> list[Row]:
@@ -48,7 +55,7 @@ def scoreboard(store: Store, evaluation_ids: Collection[str], config_hash: str) 
         figures.
     """
     among = {"evaluation_id": sorted(evaluation_ids), "segment": ["gate", "test"]}
-    table = store.read("scores", among=among)
+    table = store.read("scores", among=among, columns=_READ)
     trained = pc.unique(table["evaluation_id"]).to_pylist()
     rows = own_published(table.to_pylist(), trained, config_hash)
     tested = {_forecast_of(row) for row in rows if row["segment"] == "test"}
@@ -76,9 +83,10 @@ def pool(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
     for row in sorted(backtest, key=lambda row: (row["made_at"], row["score_id"])):
         newest[(*(row[name] for name in _CELL), row["evaluation_id"], row["fold"])] = row
     cells: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in newest.values():
+    for row in sorted(newest.values(), key=lambda row: int(row["fold"])):
         cells.setdefault(tuple(row[name] for name in _CELL), []).append(row)
-    pooled = {cell: _merged(cell, group) for cell, group in cells.items()}
+    pooled = {cell: _summed_up(cell, group) for cell, group in cells.items()}
+    _add_means(list(pooled.values()), list(cells.values()))
     for row in pooled.values():
         reference = pooled.get(
             tuple(row["baseline"] if name == "method" else row[name] for name in _CELL)
@@ -90,45 +98,67 @@ def pool(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
     return [pooled[cell] for cell in sorted(pooled)]
 
 
-def _merged(cell: tuple[Any, ...], group: list[Mapping[str, Any]]) -> Row:
-    group = sorted(group, key=lambda row: row["fold"])
-    pooled: Row = dict(zip(_CELL, cell, strict=True))
-    pooled["folds"] = len(group)
-    pooled["count"] = sum(row["count"] for row in group)
-    pooled["first_cutoff"] = min(row["first_cutoff"] for row in group)
-    pooled["last_cutoff"] = max(row["last_cutoff"] for row in group)
-    pooled["baseline"], pooled["level"] = group[0]["baseline"], group[0]["level"]
-    for name in _MEANS:
-        known = [(row["count"], row[name]) for row in group if row.get(name) is not None]
-        total = sum(count for count, _ in known)
-        pooled[name] = sum(count * value for count, value in known) / total if total else None
-    return pooled | _intervals(group) | _calibration(group)
+def _summed_up(cell: tuple[Any, ...], group: list[Mapping[str, Any]]) -> Row:
+    """A cell's row, but for its means; `group` is sorted by fold.
 
-
-def _intervals(group: list[Mapping[str, Any]]) -> Row:
-    """Coverage and interval score at every level that all folds have, and the error of the first.
-
-    Test segments are disjoint in time, so their errors count as independent.
+    Test segments are disjoint in time, so their errors of the coverage count as independent.
     """
-    held = [row for row in group if row.get("intervals")]
-    error = pooled_error(
-        (row["count"], row.get("coverage_error")) for row in group if row["coverage"] is not None
-    )
-    if not held:
-        return {"coverage_error": error, "intervals": None}
-    at = [{one["level"]: one for one in row["intervals"]} for row in held]
-    total = sum(row["count"] for row in held)
-    intervals = [
-        {"level": level}
-        | {
-            name: sum(row["count"] * one[level][name] for row, one in zip(held, at, strict=True))
-            / total
+    return {
+        **dict(zip(_CELL, cell, strict=True)),
+        "folds": len(group),
+        "count": sum(row["count"] for row in group),
+        "first_cutoff": min(row["first_cutoff"] for row in group),
+        "last_cutoff": max(row["last_cutoff"] for row in group),
+        "baseline": group[0]["baseline"],
+        "level": group[0]["level"],
+        "coverage_error": pooled_error(
+            (row["count"], row.get("coverage_error"))
+            for row in group
+            if row["coverage"] is not None
+        ),
+        **_calibration(group),
+    }
+
+
+def _add_means(pooled: Sequence[Row], groups: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+    """Adds what is a mean over the folds that have it, weighted by their pairs.
+
+    That includes coverage and interval score at every level that all folds with intervals have.
+    """
+    rows = [row for group in groups for row in group]
+    place = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    counts = np.array([row["count"] for row in rows], dtype=float)
+
+    def means(values: list[float | None]) -> list[float | None]:
+        """Of the rows, by cell; None where no row has a value."""
+        found = np.array(values, dtype=float)  # None becomes NaN
+        known = ~np.isnan(found)
+        total = np.bincount(place[known], counts[known], len(groups))
+        weighted = np.bincount(place[known], counts[known] * found[known], len(groups))
+        filled = np.divide(weighted, total, out=np.zeros(len(groups)), where=total > 0)
+        return [
+            mean if there else None
+            for mean, there in zip(filled.tolist(), (total > 0).tolist(), strict=True)
+        ]
+
+    for name in _MEANS:
+        for one, mean in zip(pooled, means([row.get(name) for row in rows]), strict=True):
+            one[name] = mean
+    held = [{one["level"]: one for one in row.get("intervals") or ()} for row in rows]
+    there = np.bincount(place, [bool(levels) for levels in held], len(groups))
+    for one in pooled:
+        one["intervals"] = None
+    for level in dict.fromkeys(level for levels in held for level in levels):
+        everywhere = np.bincount(place, [level in levels for levels in held], len(groups)) == there
+        coverage, score = (
+            means([levels[level][name] if level in levels else None for levels in held])
             for name in ("coverage", "interval_score")
-        }
-        for level in at[0]
-        if all(level in one for one in at)
-    ]
-    return {"coverage_error": error, "intervals": intervals}
+        )
+        for cell in np.flatnonzero(everywhere & (there > 0)).tolist():
+            pooled[cell]["intervals"] = [
+                *(pooled[cell]["intervals"] or ()),
+                {"level": level, "coverage": coverage[cell], "interval_score": score[cell]},
+            ]
 
 
 def _calibration(group: list[Mapping[str, Any]]) -> Row:

@@ -16,7 +16,7 @@ from tasks.report.content import content, title
 from tasks.report.live import NOTHING
 from tasks.report.missing import by_instrument
 from tasks.report.panels import panels
-from tasks.report.run_view import RunView, view_run
+from tasks.report.run_view import RunView
 from tasks.report.topics import TOPICS
 from tasks.report.typography import ABSENT, NO_BREAK, count, instant, plural, short_date
 from tasks.store import Store
@@ -27,21 +27,19 @@ PICTURED = 8
 _RUNS_SHOWN = 12
 
 
-def write_report(store: Store, *, run_id: str | None = None) -> str:
+def write_report(store: Store, view: RunView) -> str:
     """Write a run's page to `reports/`, and to `latest/report.html` unless a newer run is there.
 
     Args:
         store: The store that holds the run; the page is written into it.
-        run_id: Which run; the newest that did not fail where it is None.
+        view: The run, see `view_run`.
 
     Returns:
         The path or URL of the page to open: the latest one if it was written.
 
     Raises:
-        LookupError: The store has no such run.
         StoreError: The store can't be read or written.
     """
-    view = view_run(store, run_id)
     page = render_report(view, store_url=store.url).encode()
     run = view.run
     written = store.write_file(f"reports/{run['session']}-{run['config_hash'][:8]}.html", page)
@@ -51,15 +49,11 @@ def write_report(store: Store, *, run_id: str | None = None) -> str:
     return written
 
 
-def run_picture(store: Store, *, run_id: str | None = None) -> bytes:
+def run_picture(view: RunView) -> bytes:
     """The charts of a run's first instruments as one standalone SVG, for a Prefect artifact.
 
     They are below each other: Prefect's page of an artifact is as wide as one.
-
-    Raises:
-        LookupError: The store has no such run.
     """
-    view = view_run(store, run_id)
     instruments = sorted({instrument for instrument, *_ in view.forecasts})
     heading = title(view)
     if len(instruments) > PICTURED:

@@ -152,8 +152,7 @@ def _order_of(words: pd.Series[Any]) -> tuple[int, int, int]:
 
 
 def _fill_plain(found: Instants, words: pd.Series[Any]) -> None:
-    """Fills in dates as most files write them: the patterns, which read them too, take ten times as
-    long."""
+    """Fills in dates as most files write them, in a tenth of the time of the patterns."""
     texts = pa.array(words, pa.string(), from_pandas=True)
     here = np.isnat(found) & as_mask(pc.fill_null(pc.match_substring_regex(texts, _PLAIN), False))
     if here.any():

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.report.page import run_picture, write_report
+from tasks.report.run_view import view_run
 from tests.browser.chromium import NAMES, Browser, Page, find_browser
 from tests.tasks.report.class_rows import night
 
@@ -54,8 +55,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a page and a picture, one instrument with a name that is markup."""
     path = tmp_path_factory.mktemp("browser") / "store"
     store = night(path, rename={"GOOG": "<script>alert(1)</script>"})
-    write_report(store)
-    store.write_file("latest/picture.svg", run_picture(store))
+    view = view_run(store)
+    write_report(store, view)
+    store.write_file("latest/picture.svg", run_picture(view))
     return path / "latest"
 
 
@@ -191,7 +193,8 @@ def test_a_table_that_goes_on_beyond_its_edge_has_a_shade_there(
 
 def test_a_night_of_one_kind_fits_too(page: Page, tmp_path: Path) -> None:
     for kind in ("direction", "quantile_class"):
-        address = Path(write_report(night(tmp_path / kind, [kind]))).as_uri()
+        store = night(tmp_path / kind, [kind])
+        address = Path(write_report(store, view_run(store))).as_uri()
         for width in (375, 1280):
             page.show(width)
             page.open(address)

@@ -165,7 +165,7 @@ def test_a_night_of_one_kind_shows_nothing_of_the_others(tmp_path: Path, kind: s
     for tag in ("figure", "tbody", "dl", "figcaption", "h2", "h3"):
         assert all(element.children for element in root.all(tag))
     assert len(list(root.all("figure"))) == (10 if kind == "many_to_many" else 5)
-    picture = run_picture(store).decode()
+    picture = run_picture(view_run(store)).decode()
     assert picture.count('class="name"') == (10 if kind == "many_to_many" else 5)
 
 

@@ -38,12 +38,12 @@ def tree(store: Store) -> Element:
 def test_the_same_store_gives_the_same_bytes(store: Store) -> None:
     first = render_report(view_run(store), store_url=store.url)
     assert render_report(view_run(Store.open(store.url)), store_url=store.url) == first
-    assert run_picture(store) == run_picture(Store.open(store.url))
+    assert run_picture(view_run(store)) == run_picture(view_run(Store.open(store.url)))
 
 
 def test_the_page_lies_where_it_is_looked_for(tmp_path: Path) -> None:
     store = example_store(tmp_path)
-    path = write_report(store, run_id=RUN_ID)
+    path = write_report(store, view_run(store, RUN_ID))
     assert path == str(tmp_path / LATEST)
     kept = store.read_file(f"reports/2013-03-01-{CONFIG_HASH[:8]}.html")
     assert kept == store.read_file(LATEST)
@@ -52,7 +52,7 @@ def test_the_page_lies_where_it_is_looked_for(tmp_path: Path) -> None:
 def test_a_backfill_does_not_take_the_latest_page(tmp_path: Path) -> None:
     store = example_store(tmp_path)
     publish_latest(store, rows_table("forecasts", [r | {"known_at": NOW} for r in forecast_rows()]))
-    write_report(store)
+    write_report(store, view_run(store))
     latest = store.read_file(LATEST)
     past = run_row(
         run_id="past",
@@ -64,14 +64,14 @@ def test_a_backfill_does_not_take_the_latest_page(tmp_path: Path) -> None:
         table_versions=json.dumps(store.versions()),
     )
     store.commit_facts("runs", rows_table("runs", [past]), now=NOW)
-    path = write_report(store, run_id="past")
+    path = write_report(store, view_run(store, "past"))
     assert path == str(tmp_path / f"reports/2013-02-28-{CONFIG_HASH[:8]}.html")
     assert "This run forecast nothing." in Path(path).read_text()
     assert store.read_file(LATEST) == latest
 
 
 def test_the_picture_shows_each_instrument_twice(store: Store) -> None:
-    root = ET.fromstring(run_picture(store))  # noqa: S314
+    root = ET.fromstring(run_picture(view_run(store)))  # noqa: S314
     names = [e.text for e in root.iter() if e.get("class") == "name"]
     assert names[:2] == ["AAPL, closing price", "AAPL, daily volatility, annualised"]
     assert len(names) == 10
