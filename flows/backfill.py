@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import cached_property
 from typing import Any
 
 from prefect import flow, get_run_logger, runtime
@@ -31,6 +32,7 @@ from tasks.backfill_plan import Key, Which, waves
 from tasks.gate import Decision
 from tasks.runs import PinnedRun
 from tasks.shards import ShardRequest
+from tasks.store import Store
 from tasks.track_record import TrackRecord
 from tasks.train import Model
 
@@ -143,7 +145,10 @@ class _Begun:
 
 @dataclass
 class _Walk:
-    """The way through the sessions: what is known of trainings, and what each session came to."""
+    """The way through the sessions: what is known of trainings, and what each session came to.
+
+    The store is opened once: that takes longer than closing a run does.
+    """
 
     config: FleetcastConfig
     plan: Plan
@@ -157,6 +162,10 @@ class _Walk:
     finished: list[PinnedRun] = field(default_factory=list)
     trained: int = 0
     told_at: float = field(default_factory=time.perf_counter)
+
+    @cached_property
+    def store(self) -> Store:
+        return Store.open(self.config.store.url)
 
     def train(self) -> None:
         """Has every distinct training done, as many at once as there are workers."""
@@ -255,7 +264,7 @@ class _Walk:
                 with self.spent.on("sinks"):
                     self._deliver(run)
             with self.spent.on("close"):
-                steps.close_run(self.config, run, remark=problem)
+                steps.close_run(self.config, run, store=self.store, remark=problem)
         except Exception as error:  # noqa: BLE001 - one session never stops the others
             self._fail(begun.asked, error)
             return

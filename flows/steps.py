@@ -347,11 +347,12 @@ def close_run(
     config: FleetcastConfig,
     run: PinnedRun,
     *,
+    store: Store | None = None,
     failure: str | None = None,
     remark: str | None = None,
 ) -> None:
-    """Writes down how the run ended, see `tasks.runs.close`."""
-    store = Store.open(config.store.url)
+    """Writes down how the run ended, see `tasks.runs.close`; `store` is its own, if that is open."""
+    store = store or Store.open(config.store.url)
     runs.close(store, run, now=datetime.now(UTC), failure=failure, remark=remark)
 
 
