@@ -351,7 +351,7 @@ def close_run(
     failure: str | None = None,
     remark: str | None = None,
 ) -> None:
-    """Writes down how the run ended, see `tasks.runs.close`; `store` is its own, if that is open."""
+    """Writes down how the run ended, see `tasks.runs.close`; `store` is its own, if open."""
     store = store or Store.open(config.store.url)
     runs.close(store, run, now=datetime.now(UTC), failure=failure, remark=remark)
 
