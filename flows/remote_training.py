@@ -62,6 +62,8 @@ def parameters(config: FleetcastConfig, request: ShardRequest) -> dict[str, Any]
 def refuse_unknown(config: FleetcastConfig) -> None:
     """Refuses a deployment that the Prefect server does not know, before any work.
 
+    A server that does not answer now says nothing about that; the training asks it again.
+
     Raises:
         Refused: there is none of that name.
     """
@@ -78,6 +80,8 @@ def refuse_unknown(config: FleetcastConfig) -> None:
             "deploy/prefect.yaml), set PREFECT_API_URL to the server that has it, or set "
             'compute.train = "local".'
         ) from None
+    except httpx.HTTPError:
+        return
 
 
 def train(config: FleetcastConfig, request: ShardRequest) -> TrainResult:

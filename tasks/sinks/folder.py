@@ -60,7 +60,7 @@ class FolderSink:
             place = places.locate(self.url)
             remote = place.local_path is None
             if not remote:
-                places.check_writable(place)
+                places.check_writable(place, "folder", "publish.folder.url")
             places.sweep(place, "latest")
             return bool(publish_latest(Files(place), edition.rows))
         except (StoreError, OSError) as error:

@@ -138,8 +138,13 @@ def _filesystem(scheme: str) -> pa.fs.FileSystem:
     )
 
 
-def check_writable(place: Place) -> None:
+def check_writable(place: Place, named: str = "store", setting: str = "--store") -> None:
     """Makes the folder if need be, and shows by a file that it can be written.
+
+    Args:
+        place: where it is.
+        named: what the folder is to a person.
+        setting: where a person chooses another.
 
     Raises:
         StoreError: it is a file, can't be made or written, or its disk is nearly full.
@@ -150,7 +155,7 @@ def check_writable(place: Place) -> None:
         write(place, probe, b"fleetcast")
         place.filesystem().delete_file(place.inside(probe))
         return
-    check_folder(place)
+    check_folder(place, named, setting)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path, prefix=".writable-") as probe_file:
@@ -159,27 +164,27 @@ def check_writable(place: Place) -> None:
         free = shutil.disk_usage(path).free
     except OSError as error:
         raise StoreError(
-            f"The store {path} can't be written: {error.strerror or error}. Choose another folder "
-            "with --store, or make this one writable."
+            f"The {named} {path} can't be written: {error.strerror or error}. Choose another "
+            f"folder with {setting}, or make this one writable."
         ) from error
     if free < MINIMUM_FREE_BYTES:
         raise StoreError(
-            f"The disk of the store {path} is nearly full: {free / 2**20:.0f} MiB free, expected "
+            f"The disk of the {named} {path} is nearly full: {free / 2**20:.0f} MiB free, expected "
             f"at least {MINIMUM_FREE_BYTES / 2**20:.0f} MiB. Free some, or choose another folder "
-            "with --store."
+            f"with {setting}."
         )
 
 
-def check_folder(place: Place) -> None:
-    """Raises StoreError if the place, or a folder above it, is a file."""
+def check_folder(place: Place, named: str = "store", setting: str = "--store") -> None:
+    """Raises StoreError if the place, or a folder above it, is a file; see `check_writable`."""
     path = place.local_path
     if path is None:
         return
     for ancestor in (path, *path.parents):
         if ancestor.exists() and not ancestor.is_dir():
             raise StoreError(
-                f"A store can't be at {path}: {ancestor} is a file. Expected a folder: choose "
-                "another with --store, or move the file away."
+                f"A {named} can't be at {path}: {ancestor} is a file. Expected a folder: choose "
+                f"another with {setting}, or move the file away."
             )
 
 

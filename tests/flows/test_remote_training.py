@@ -178,6 +178,16 @@ def test_a_server_that_is_away_is_asked_again_under_the_same_key(
     assert len({asked["idempotency_key"] for asked in server.asked}) == 1
 
 
+def test_a_server_that_is_away_does_not_stop_a_night_before_it_began(
+    config: FleetcastConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(**_: object) -> None:
+        raise httpx.ConnectError("refused")
+
+    monkeypatch.setattr(remote_training, "get_client", away)
+    remote_training.refuse_unknown(config)
+
+
 def test_an_answer_that_is_no_accident_is_not_asked_for_again(
     config: FleetcastConfig, request_: ShardRequest, playing: Callable[..., Server]
 ) -> None:

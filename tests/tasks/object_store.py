@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
-from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from tasks.storage import places
@@ -59,7 +58,7 @@ def _make_bucket(url: str, server: subprocess.Popen[bytes]) -> None:
         try:
             urlopen(make, timeout=10).close()  # noqa: S310
             return
-        except URLError:
+        except OSError:  # nobody there, or busy
             if server.poll() is not None or time.monotonic() > end:
                 raise
             time.sleep(0.05)

@@ -61,8 +61,9 @@ def test_a_folder_that_is_a_file_is_told_at_once(tmp_path: Path, store: Store) -
     clock = Pauses()
     (tmp_path / "desk").write_text("mine")
     sink = FolderSink(str(tmp_path / "desk"), 3, clock)
-    with pytest.raises(SinkError, match=r"publish\.folder\.url: .*desk is a file"):
+    with pytest.raises(SinkError, match=r"publish\.folder\.url: .*desk is a file") as told:
         sink.deliver(edition(store, night(store)))
+    assert "--store" not in str(told.value)
     assert (tmp_path / "desk").read_text() == "mine"
     assert clock.waited == []
 
