@@ -49,7 +49,8 @@ def test_the_page_lies_where_it_is_looked_for(tmp_path: Path) -> None:
     assert kept == store.read_file(LATEST)
 
 
-def test_a_backfill_does_not_take_the_latest_page(tmp_path: Path) -> None:
+@pytest.mark.parametrize("days", [-1, 3], ids=["backfill", "caught up late"])
+def test_an_older_session_does_not_take_the_latest_page(tmp_path: Path, days: int) -> None:
     store = example_store(tmp_path)
     publish_latest(store, rows_table("forecasts", [r | {"known_at": NOW} for r in forecast_rows()]))
     write_report(store, view_run(store))
@@ -58,12 +59,13 @@ def test_a_backfill_does_not_take_the_latest_page(tmp_path: Path) -> None:
         run_id="past",
         run_key="past",
         session=AS_OF.date() - timedelta(days=1),
-        as_of=AS_OF - timedelta(days=1),
-        origin="backfill",
+        as_of=AS_OF + timedelta(days=days),
+        origin="backfill" if days < 0 else "live",
         made_at=NOW + timedelta(hours=1),
         table_versions=json.dumps(store.versions()),
     )
     store.commit_facts("runs", rows_table("runs", [past]), now=NOW)
+    assert view_run(store).run["run_id"] == RUN_ID
     path = write_report(store, view_run(store, "past"))
     assert path == str(tmp_path / f"reports/2013-02-28-{CONFIG_HASH[:8]}.html")
     assert "This run forecast nothing." in Path(path).read_text()
