@@ -181,11 +181,15 @@ def test_a_server_that_is_away_is_asked_again_under_the_same_key(
 def test_a_server_that_is_away_does_not_stop_a_night_before_it_began(
     config: FleetcastConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked = []
+
     def away(**_: object) -> None:
+        asked.append(True)
         raise httpx.ConnectError("refused")
 
     monkeypatch.setattr(remote_training, "get_client", away)
     remote_training.refuse_unknown(config)
+    assert asked
 
 
 def test_an_answer_that_is_no_accident_is_not_asked_for_again(

@@ -243,3 +243,7 @@ def test_a_kind_without_a_test_is_shown_by_its_gate_beside_one_that_has_one(tmp_
         ("direction", "gate", 9.0),
         ("many_to_many", "test", 1.0),
     ]
+
+
+def test_no_scores_pool_to_none() -> None:
+    assert pool([]) == []
